@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 import httpx
 import uvicorn
 
+from d3.entrypoints.http.problem_types import problem_types
 from d3.entrypoints.http.protocol import limited_http
 from d3.settings import Settings
 
@@ -162,6 +163,9 @@ def wait_until(true: Callable[[], bool], seconds: float = 30.0) -> None:
         time.sleep(0.02)
 
 
+KNOWN_PROBLEMS = {one.code for one in problem_types()}
+
+
 def assert_problem(response: Any, status: int, code: str | None = None) -> dict[str, Any]:
     """The response is an error in the one body of DESIGN.md, section 6; returns the body."""
     assert response.status_code == status, response.text
@@ -174,7 +178,8 @@ def assert_problem(response: Any, status: int, code: str | None = None) -> dict[
     assert body["title"] == httpx.codes.get_reason_phrase(status)
     assert body["request_id"] == response.headers["x-request-id"] != ""
     assert body["code"].replace("_", "").isalpha()
-    assert body["type"].endswith(body["code"])
+    assert body["type"].endswith(f"/problems#{body['code']}")
+    assert body["code"] in KNOWN_PROBLEMS
     assert body["error"].endswith((".", "?", "'"))
     assert "Traceback" not in body["error"]
     assert tempfile.gettempdir() not in body["error"]

@@ -11,7 +11,7 @@ import glob
 import operator
 import os
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from dependency_injector import containers, providers
 
 from d3.domain.errors import EngineUnavailable, ImageNotFound, RequestInvalid, SettingsInvalid
+from d3.domain.installation import extra_missing, own_version
 from d3.domain.machine import free_memory
 from d3.domain.panels import PanelRule
 from d3.domain.ports.tracing import NULL_TRACER
@@ -111,9 +112,8 @@ def _tracer(settings: Settings, clock: Clock, version: str) -> Tracer:
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("opentelemetry"):
             raise
-        raise SettingsInvalid(
-            "D3_TRACES needs an extra package.", "pip install '.[otel]', or unset D3_TRACES"
-        ) from error
+        otherwise = "Or set D3_TRACES to False."
+        raise extra_missing(SettingsInvalid, "D3_TRACES", "otel", otherwise=otherwise) from error
     return OpenTelemetryTracer(clock, version)
 
 
@@ -132,6 +132,12 @@ def _png() -> Encode:
     from d3.adapters.pillow import png
 
     return png
+
+
+def _pictures() -> Mapping[str, Encode]:
+    from d3.adapters.pillow import PICTURES
+
+    return PICTURES
 
 
 def _decoder(settings: Settings) -> ImageDecoder:
@@ -522,12 +528,6 @@ def import_for_fronts() -> None:
         import_module(name)
 
 
-def _version() -> str:
-    from importlib.metadata import version
-
-    return version("d3-deepfake")
-
-
 def _database(settings: Settings) -> Database:
     from d3.adapters.sql import Database
 
@@ -769,9 +769,7 @@ def _cluster(settings: Settings, address: str, *, isolate: bool = False) -> Scan
     except ModuleNotFoundError as error:
         if error.name != "ray":
             raise
-        raise SettingsInvalid(
-            "Scanning on a Ray cluster needs an extra package.", "pip install '.[ray]'"
-        ) from error
+        raise extra_missing(SettingsInvalid, "Scanning on a Ray cluster", "ray") from error
     work = partial(_work_on_scan, replace(settings, isolate_decoding=isolate))
     return RayCluster(
         address,
@@ -845,11 +843,12 @@ class Container(containers.DeclarativeContainer):
 
     settings = providers.Dependency(instance_of=Settings)
     clock = providers.ThreadSafeSingleton(_clock)
-    version = providers.Callable(_version)
+    version = providers.Callable(own_version)
     tracer = providers.ThreadSafeSingleton(_tracer, settings, clock, version)
     decoder = providers.ThreadSafeSingleton(_decoder, settings)
     prompts = providers.Factory(_prompts, settings)
     png = providers.ThreadSafeSingleton(_png)
+    pictures = providers.ThreadSafeSingleton(_pictures)
     isolated_decoder = providers.ThreadSafeSingleton(_isolated_decoder, settings)
     untrusted_decoder = providers.ThreadSafeSingleton(
         _untrusted_decoder, settings, isolated_decoder.provider

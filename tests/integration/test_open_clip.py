@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -215,3 +217,22 @@ def test_every_plain_vision_transformer_of_the_table_can_be_an_encoder() -> None
         assert (spec.width, spec.layers) == (visual["width"], visual["layers"])
     assert len(served) > 80
     assert all("as an encoder" in problem for problem in refused)
+
+
+@pytest.mark.parametrize(
+    ("program", "words", "remedy"),
+    [
+        ("raise ImportError('none')", "cannot be read here: none", "Install open_clip_torch"),
+        ("raise RuntimeError('operator torchvision::nms does not exist')", "nms", "same index"),
+    ],
+)
+def test_without_open_clip_its_table_is_refused_with_what_to_do(
+    program: str, words: str, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [one for one in sys.modules if one.partition(".")[0] == "open_clip"]:
+        monkeypatch.delitem(sys.modules, name)
+    (tmp_path / "open_clip.py").write_text(program)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SourceUnavailable, match=words) as refused:
+        find_entry("ViT-L-14:openai")
+    assert re.search(remedy, refused.value.remedy)

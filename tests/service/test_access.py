@@ -56,8 +56,9 @@ def predict(service: Service, key: str, shade: int) -> Any:
 
 
 def test_without_a_key_only_health_and_the_page_are_open(closed: Service) -> None:
-    pages = ("/schema", "/schema/openapi.json", "/docs", "/openapi.json", "/api/v1/evidence/key")
-    for path in ("/health", "/health/live", "/health/ready", *pages):
+    pages = ("/schema", "/schema/openapi.json", "/docs", "/openapi.json", "/problems")
+    health = ("/health", "/health/live", "/health/ready")
+    for path in (*health, *pages, "/api/v1/evidence/key"):
         assert closed.http.get(path).status_code in {200, 302, 409}  # 409: there is no key to sign
     document = closed.http.get("/schema/openapi.json").json()
     for path, methods in document["paths"].items():

@@ -101,7 +101,11 @@ def test_every_call_answers_beneath_the_prefix_of_another_application(
         uploaded = http.post("/api/model/upload", files={"file": ("up.pth", home.head())})
         assert uploaded.json()["model_name"] == "up.pth"
         assert "d3_model_loaded 1.0" in http.get("/metrics").text
-        assert_problem(http.get("/nowhere"), 404, "not_found")
+        for path in ("/nowhere", "/api/v1/nowhere", "/nowhere/"):
+            answer = http.get(path)
+            kind = urljoin(str(answer.url), assert_problem(answer, 404, "not_found")["type"])
+            assert kind == f"{url}/detector/problems#not_found"
+            assert 'id="not_found"' in http.get(kind).text
         page = http.get("/schema")
         links = re.findall(r'(?:src|href|url)(?:=|: )"([^"]+)"', page.text)
         assert len(links) == 7  # styles, scripts, the icon, the document, and the console

@@ -14,7 +14,7 @@ from d3.domain.models import ModelReference
 
 Map: TypeAlias = NDArray[np.float64]
 Encode: TypeAlias = Callable[[Pixels, Mapping[str, str]], bytes]
-"""Turns uint8 RGB pixels (height, width, 3) and texts, by keyword, into a PNG file."""
+"""Turns uint8 RGB pixels (height, width, 3) and texts, by keyword, into a file such as a PNG."""
 
 MEANING = (
     "Red marks the parts of this image that look most generated to the model when it sees them "
@@ -78,6 +78,10 @@ class Heatmap:
 
     def png(self) -> bytes:
         """The overlay as a PNG file; its text chunks say what it is."""
+        return self.encoded(self.encode)
+
+    def encoded(self, encode: Encode) -> bytes:
+        """The overlay as a file of another format, which says what it is too."""
         model = self.model
         text = {
             "Software": "D3",
@@ -87,7 +91,7 @@ class Heatmap:
         }
         if self.notice:
             text["Notice"] = self.notice
-        return self.encode(self.overlay(), text)
+        return encode(self.overlay(), text)
 
 
 def _enlarged(values: Map, height: int, width: int) -> NDArray[np.float32]:

@@ -41,7 +41,9 @@ def find_entry(name: str) -> ClipEntry:
 
     Raises:
         CheckpointInvalid: there is none, or its encoder is no plain vision transformer of CLIP.
+        SourceUnavailable: open_clip cannot be imported.
     """
+    _check_installed()
     from open_clip import get_model_config, list_pretrained
     from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
 
@@ -89,6 +91,21 @@ def fetch_entry(name: str) -> Path:
             f"open_clip cannot load the weights of {name} ({type(error).__name__}).",
             "They are not in its caches (HF_HOME, ~/.cache/clip) and could not be downloaded. "
             "Check the connection and HF_HUB_OFFLINE, or name the file with --encoder.",
+        ) from error
+
+
+def _check_installed() -> None:
+    try:
+        import open_clip  # noqa: F401
+    except ImportError as error:
+        raise SourceUnavailable(
+            f"open_clip's table cannot be read here: {error}.",
+            "Install open_clip_torch, or name the encoder's file with --encoder.",
+        ) from error
+    except RuntimeError as error:  # a torchvision that was built for another torch
+        raise SourceUnavailable(
+            f"open_clip is installed, but cannot be imported: {error}.",
+            "Install torch and torchvision from the same index, or use --encoder.",
         ) from error
 
 

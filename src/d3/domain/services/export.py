@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import Any
 
 from d3.domain.history import HistoryEntry
@@ -86,6 +87,13 @@ def job_json_lines_chunks(items: Iterable[JobItem]) -> Iterator[bytes]:
         yield f"{line}\n".encode()
 
 
+def csv_line(values: Iterable[object]) -> str:
+    """One line as :func:`csv_chunks` writes it, with its end; lists are written as JSON."""
+    text = io.StringIO(newline="")
+    csv.writer(text).writerow(map(_cell, values))
+    return text.getvalue()
+
+
 def _item(item: JobItem) -> dict[str, Any]:
     values = {name: getattr(item, name) for name in _ITEM_FIELDS}
     return dict(zip(_ITEM_COLUMNS, values.values(), strict=True))
@@ -119,6 +127,10 @@ def _cell(value: object) -> object:
         return "true" if value else "false"
     if isinstance(value, str) and value.startswith(_FORMULA):
         return f"'{value}"
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, list | tuple | dict):
+        return json.dumps(value, ensure_ascii=False, default=str)
     return value
 
 

@@ -27,7 +27,7 @@ from d3.entrypoints.cli.labelled import (
 )
 from d3.entrypoints.cli.opening import build_container
 from d3.entrypoints.cli.options import JSON, MODEL_VERSION, SEED, check_panel
-from d3.entrypoints.cli.output import complain, counted, err, out, print_json
+from d3.entrypoints.cli.output import complain, counted, out, print_json, remark
 from d3.entrypoints.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def _calibrated(
         complain(sentence, kind="warning")
     if stored is not None:
         what = f"{stored.name} version {stored.version}"
-        err().print(f"Stored as {what}. The weights are unchanged.", markup=False)
+        remark(f"Stored as {what}. The weights are unchanged.")
     return record
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import click
 
 from d3.domain.formats import named_as_clip
 from d3.entrypoints.cli.output import complain, counted, out
-from d3.entrypoints.cli.sources import Found
+from d3.entrypoints.cli.sources import Found, Link
 
 if TYPE_CHECKING:
     from d3.container import Container
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from d3.domain.services.clips import ClipService
 
 _BARS = "▁▂▃▄▅▆▇█"
+_LINKS_AT_ONCE = 8
+"""Links that are fetched at the same time."""
 _COURSE = 80
 """Frames that the course of a clip shows at most."""
 
@@ -47,6 +50,8 @@ def clips_among(
     named = {*map(Path, paths)}
 
     def is_clip(source: ImageSource) -> bool:
+        if isinstance(source, Link):
+            return False
         videos = video or not isinstance(source, Path) or source in named
         return clips.is_clip(source, animations=animations, videos=videos)
 
@@ -75,8 +80,12 @@ def outcomes_of(
     from d3.domain.errors import DetectorFailed, ImageError, ScoreUndefined
 
     every = zip(found.sources, found.names, strict=True)
-    for clip, run in groupby(every, key=lambda one: is_clip(one[0])):
-        if not clip:
+    for kind, run in groupby(every, key=lambda one: _kind(one[0], is_clip)):
+        if kind == "link":
+            links = [source for source, _ in run if isinstance(source, Link)]
+            yield from _of_links(container, links, is_clip, sampling, question)
+            continue
+        if kind == "image":
             sources, names = zip(*run, strict=True)
             yield from container.detection().detect_many(
                 sources,
@@ -92,6 +101,50 @@ def outcomes_of(
                 yield container.clips().judge(source, sampling, name=name, **question)
             except (ImageError, ScoreUndefined, DetectorFailed) as error:
                 yield Failure(name, error)
+
+
+def _kind(source: ImageSource, is_clip: Callable[[ImageSource], bool]) -> str:
+    if isinstance(source, Link):
+        return "link"
+    return "clip" if is_clip(source) else "image"
+
+
+def _of_links(
+    container: Container,
+    links: Sequence[Link],
+    is_clip: Callable[[ImageSource], bool],
+    sampling: FrameSampling,
+    question: dict[str, Any],
+) -> Iterator[Detection | Failure]:
+    """Fetch and judge what links lead to, in order; a few files are in memory at a time."""
+    from d3.domain.detections import Failure
+    from d3.domain.errors import D3Error
+
+    fetch = container.links()
+
+    def fetched(link: Link) -> bytes | D3Error:
+        try:
+            data: bytes = fetch(link.url).data
+        except D3Error as error:
+            return error
+        return data
+
+    with ThreadPoolExecutor(_LINKS_AT_ONCE, "d3-links") as pool:
+        for first in range(0, len(links), _LINKS_AT_ONCE):
+            some = links[first : first + _LINKS_AT_ONCE]
+            contents = [*pool.map(fetched, some)]
+            there = Found()
+            for link, content in zip(some, contents, strict=True):
+                if isinstance(content, bytes):
+                    there.add(link.url, content)
+            outcomes = outcomes_of(container, there, is_clip, sampling, question)
+            for link, content in zip(some, contents, strict=True):
+                if isinstance(content, bytes):
+                    link.content = content
+                    yield next(outcomes)
+                    link.content = b""
+                else:
+                    yield Failure(link.url, content)
 
 
 def hint_at_videos(passed_over: int) -> None:

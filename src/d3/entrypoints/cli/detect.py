@@ -13,7 +13,9 @@ import click
 from d3.domain.models import notice_of
 from d3.domain.panels import Agreement
 from d3.domain.provenance import CAUTION
+from d3.domain.records import ResultRecord
 from d3.domain.scoring import Reason
+from d3.domain.services.export import COLUMNS
 from d3.entrypoints.cli.clips import (
     belonging,
     clips_among,
@@ -26,7 +28,6 @@ from d3.entrypoints.cli.opening import build_container
 from d3.entrypoints.cli.options import (
     EVERY,
     FILE,
-    JSON,
     MODEL,
     MOST,
     PANEL,
@@ -37,17 +38,22 @@ from d3.entrypoints.cli.options import (
     check_one_chief,
     check_rule,
 )
-from d3.entrypoints.cli.output import complain, counted, err, out, print_json, printable
+from d3.entrypoints.cli.output import complain, counted, out, print_json, printable, remark
 from d3.entrypoints.cli.progress import progress
-from d3.entrypoints.cli.sources import find_images
+from d3.entrypoints.cli.results import Form, print_csv, shows
+from d3.entrypoints.cli.sources import Link, find_images
 
 if TYPE_CHECKING:
     from d3.domain.detections import Detection, Failure
+    from d3.domain.errors import D3Error
     from d3.domain.images import ImageSource
     from d3.domain.models import Manifest
 
 _STYLES = {"fake": "bold red", "real": "green", "uncertain": "yellow"}
-_FAKE_FOUND, _COULD_NOT = 1, 2
+_FAKE_FOUND, _COULD_NOT, _UNCERTAIN_FOUND = 1, 2, 3
+_RESULT = frozenset(ResultRecord.__dataclass_fields__)
+_COLUMNS = [one for one in COLUMNS if one in _RESULT or one in {"reason_text", "image_note_text"}]
+"""Of an exported history, those that are known without it."""
 
 
 @click.command()
@@ -58,7 +64,7 @@ _FAKE_FOUND, _COULD_NOT = 1, 2
 @PANEL
 @PANEL_RULE
 @STABILITY
-@JSON
+@shows
 @EVERY
 @MOST
 @click.option(
@@ -82,6 +88,11 @@ _FAKE_FOUND, _COULD_NOT = 1, 2
     is_flag=True,
     help="Exit with code 1 if any verdict is fake. Uncertain verdicts do not count.",
 )
+@click.option(
+    "--fail-on-uncertain",
+    is_flag=True,
+    help="Exit with code 3 if any verdict is uncertain.",
+)
 def detect(
     paths: tuple[str, ...],
     *,
@@ -91,7 +102,7 @@ def detect(
     panel: tuple[str, ...] | None,
     panel_rule: str | None,
     stability: bool,
-    as_json: bool,
+    form: Form,
     every: float | None,
     most: int | None,
     frames: str,
@@ -99,17 +110,22 @@ def detect(
     provenance: bool,
     prompts: bool,
     fail_on_fake: bool,
+    fail_on_uncertain: bool,
 ) -> int:
     """Tell whether images were made or altered by a generator.
 
     PATH is an image, a folder, a pattern such as 'photos/**/*.jpg', or - for one image from
     standard input. Searches folders recursively and skips files that are not images.
 
-    PATH can also be a video, if the extra package is installed (pip install 'd3-deepfake[video]').
-    It is judged by its frames, which gives one verdict.
+    PATH can also be a link (https:// or http://), if D3_FETCH_LINKS is True. D3 fetches only from
+    public servers. A file of this very name comes first.
+
+    PATH can also be a video, if D3's extra `video` is installed. It is judged by its frames, which
+    gives one verdict.
 
     Exit codes: 0 done; 1 a verdict is fake and --fail-on-fake was used; 2 an error occurred,
-    regardless of the verdicts.
+    regardless of the verdicts; 3 a verdict is uncertain and --fail-on-uncertain was used, and the
+    code is not 1 or 2.
     """
     if prompts and not provenance:
         raise click.UsageError("--prompts needs --provenance.")
@@ -123,9 +139,16 @@ def detect(
     with progress("Looking for images"):
         largest = max(settings.max_image_bytes, settings.max_video_bytes)
         found = find_images(paths, recognises, largest)
+        found.refuse_links(settings)
         found.refuse_if_none_is_an_image(decoder, is_clip)
+    shown = _Shown(
+        form=form,
+        provenance=provenance,
+        prompts=container.prompts() if prompts else None,
+    )
+    shown.begin()
     for name, error in found.problems:
-        _report_failure(name, error.code, str(error), as_json=as_json)
+        shown.failure(name, error)
     tally: Counter[str] = Counter(error=len(found.problems))
     manifest, begun = None, time.perf_counter()
     disagreed = 0
@@ -136,11 +159,6 @@ def detect(
         begun = time.perf_counter()
         question = {"threshold": threshold, "views": views, "stability": stability}
         outcomes = outcomes_of(container, found, is_clip, sampling, question)
-        shown = _Shown(
-            as_json=as_json,
-            provenance=provenance,
-            prompts=container.prompts() if prompts else None,
-        )
         with progress("Judging", below_rows=True) as tell:
             for row, outcome in enumerate(outcomes):
                 first = tally.total() == tally["error"]
@@ -157,7 +175,9 @@ def detect(
             complain(notice, kind="note")
     if tally["error"]:
         return _COULD_NOT
-    return _FAKE_FOUND if fail_on_fake and tally["fake"] else 0
+    if fail_on_fake and tally["fake"]:
+        return _FAKE_FOUND
+    return _UNCERTAIN_FOUND if fail_on_uncertain and tally["uncertain"] else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,18 +185,51 @@ class _Shown:
     """How outcomes are shown.
 
     Attributes:
-        as_json: one object a line.
+        form: table, JSON or CSV.
         provenance: whether rows are followed by all that the file says about itself.
         prompts: finds the prompts in a file; None where nobody asks for them.
         panels: how often the models of a panel agreed and did not; filled while showing.
         missing: models of the panel that are known to be missing, likewise.
     """
 
-    as_json: bool
+    form: Form
     provenance: bool
     prompts: Callable[[ImageSource], list[str]] | None
     panels: Counter[str] = field(default_factory=Counter)
     missing: set[str] = field(default_factory=set)
+
+    def begin(self) -> None:
+        """Print what stands above all rows."""
+        if self.form is Form.CSV:
+            prompts = [] if self.prompts is None else ["prompts"]
+            print_csv([*_COLUMNS, "error", "code", *prompts])
+
+    def failure(self, name: str, error: D3Error) -> None:
+        """Say what could not be judged, and why."""
+        if self.form is Form.JSON:
+            print_json({"name": printable(name), "error": str(error), "code": error.code})
+        elif self.form is Form.CSV:
+            known = {"image_name": printable(name)}
+            prompts = [] if self.prompts is None else [None]
+            print_csv([*map(known.get, _COLUMNS), str(error), error.code, *prompts])
+        complain(f"{name}: {error}")
+
+    def result(self, detection: Detection, prompts: list[str] | None, *, first: bool) -> None:
+        """Print a verdict."""
+        name = printable(detection.name)
+        if self.form is Form.JSON:
+            document = detection.to_dict() | {"name": name, "image_name": name}
+            print_json(document | ({} if prompts is None else {"prompts": prompts}))
+        elif self.form is Form.CSV:
+            values = [getattr(detection, one) for one in _COLUMNS]
+            values[_COLUMNS.index("image_name")] = name
+            print_csv([*values, None, None, *([] if prompts is None else [prompts])])
+        else:
+            _print_row(detection, header=first)
+            _print_opinions(detection)
+            print_clip(detection)
+            if self.provenance:
+                _print_provenance(detection, prompts or [])
 
 
 def _show(outcome: Detection | Failure, source: ImageSource, shown: _Shown, *, first: bool) -> str:
@@ -184,25 +237,17 @@ def _show(outcome: Detection | Failure, source: ImageSource, shown: _Shown, *, f
     from d3.domain.detections import Failure
 
     if isinstance(outcome, Failure):
-        _report_failure(outcome.name, outcome.error.code, str(outcome.error), as_json=shown.as_json)
+        shown.failure(outcome.name, outcome.error)
         return "error"
-    prompts = None if shown.prompts is None else shown.prompts(source)
     for one in outcome.missing:
         if one.model not in shown.missing:
             shown.missing.add(one.model)
             complain(f"{one.model} gives no opinion: {one.error}", kind="warning")
     if outcome.agreement is not None:
         shown.panels[outcome.agreement] += 1
-    if shown.as_json:
-        name = printable(outcome.name)
-        document = outcome.to_dict() | {"name": name, "image_name": name}
-        print_json(document | ({} if prompts is None else {"prompts": prompts}))
-    else:
-        _print_row(outcome, header=first)
-        _print_opinions(outcome)
-        print_clip(outcome)
-        if shown.provenance:
-            _print_provenance(outcome, prompts or [])
+    content = source.content if isinstance(source, Link) else source
+    prompts = None if shown.prompts is None else shown.prompts(content)
+    shown.result(outcome, prompts, first=first)
     return outcome.verdict.value
 
 
@@ -271,19 +316,13 @@ def _print_provenance(detection: Detection, prompts: list[str]) -> None:
         out().print(Text("    The file says nothing about itself.", style="dim"))
 
 
-def _report_failure(name: str, code: str, sentence: str, *, as_json: bool) -> None:
-    if as_json:
-        print_json({"name": printable(name), "error": sentence, "code": code})
-    complain(f"{name}: {sentence}")
-
-
 def _summarise(tally: Counter[str], passed_over: int, disagreed: int, seconds: float) -> None:
     judged = tally.total() - tally["error"]
     parts = [f"{tally[word]} {word}" for word in ("fake", "real", "uncertain") if tally[word]]
     parts += [f"{tally['error']} could not be judged"] if tally["error"] else []
     parts += [f"the models disagree on {disagreed}"] if disagreed else []
     parts += [f"{counted(passed_over, 'other file')} skipped"] if passed_over else []
-    err().print(f"{counted(judged, 'image')} in {seconds:.1f} s: {', '.join(parts)}", style="dim")
+    remark(f"{counted(judged, 'image')} in {seconds:.1f} s: {', '.join(parts)}")
 
 
 def _tell_of(manifest: Manifest, threshold: float) -> None:

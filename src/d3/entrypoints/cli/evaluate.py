@@ -27,7 +27,7 @@ from d3.entrypoints.cli.options import (
     check_one_chief,
     check_rule,
 )
-from d3.entrypoints.cli.output import complain, counted, err, print_json
+from d3.entrypoints.cli.output import complain, counted, print_json, remark
 from d3.entrypoints.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def evaluate(
     if notice := notice_of(members):
         complain(notice, kind="note")
     others = ", ".join(one.name for one in written[1:])
-    err().print(f"Report: {written[0]} (also written: {others})", markup=False)
+    remark(f"Report: {written[0]} (also written: {others})")
     return 0
 
 
@@ -274,7 +274,7 @@ def _tell_counts(counts: Counts) -> None:
         text += (
             f"; {counted(counts.outside, 'file')} outside the folders for real and generated images"
         )
-    err().print(text, style="dim")
+    remark(text)
 
 
 def tell_unreadable(unreadable: Unreadable) -> None:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 import click
 
@@ -24,7 +25,7 @@ from d3.entrypoints.cli.options import (
 )
 from d3.entrypoints.cli.output import complain, out, print_json, printable
 from d3.entrypoints.cli.progress import progress
-from d3.entrypoints.cli.sources import check_file
+from d3.entrypoints.cli.sources import check_file, fetch_one, is_link
 
 if TYPE_CHECKING:
     from d3.container import Container
@@ -69,9 +70,11 @@ def evidence() -> None:
 @click.argument("of", type=FILE, metavar="ID|IMAGE")
 @click.option(
     "-o",
+    "--output",
     "--out",
     "target",
     type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
     help="Zip file to write. It must not exist.  [default: d3-ID.zip or IMAGE-evidence.zip, in the "
     "current folder]",
 )
@@ -110,8 +113,9 @@ def make(
     """Write all that is known of a verdict to a signed zip file.
 
     ID is the number of a stored result. IMAGE is a file, which is judged now; write ./12 if its
-    name is a number. The bundle holds case.json, report.html, report.pdf, hashes and a signature
-    with the key of `d3 keys sign-init`, and the heat map if the image is at hand.
+    name is a number. IMAGE can also be a link, if D3_FETCH_LINKS is True. The bundle holds
+    case.json, report.html, report.pdf, hashes and a signature with the key of `d3 keys sign-init`,
+    and the heat map if the image is at hand.
     """
     from d3.domain.errors import StorageFailed
     from d3.domain.evidence import check_image
@@ -119,7 +123,7 @@ def make(
 
     stored = of.isascii() and of.isdecimal()
     _check_options(ctx, stored=stored, image=image, with_image=with_image)
-    target = target or Path(f"d3-{of}.zip" if stored else f"{Path(of).stem}-evidence.zip")
+    target = target or Path(f"d3-{of}.zip" if stored else f"{_name_of(of).stem}-evidence.zip")
     if str(target) == "-":
         raise click.UsageError("-o needs the name of a file: a bundle is not written to stdout.")
     if target.exists():
@@ -143,9 +147,10 @@ def make(
             check_image(case, content)
     else:
         content = _read(of, container)
+        name = _name_of(of).name
         question = {"threshold": threshold, "views": views, "stability": stability}
         with progress("Judging"):
-            detection = _judged(container, content, Path(of).name, question)
+            detection = _judged(container, content, name, question)
         case = container.evidence().of_detection(detection)
     bundle = bundles.pack(
         case,
@@ -243,8 +248,15 @@ def _check_options(
         raise click.UsageError("--image is for a stored result; the image was named already.")
 
 
+def _name_of(image: str) -> Path:
+    """The name of a file, also behind a link: without its query, which may be secret."""
+    return Path(unquote(urlsplit(image).path)) if is_link(image) else Path(image)
+
+
 def _read(image: str, container: Container) -> bytes:
     """The file, read once: what is judged is what is hashed."""
+    if is_link(image):
+        return fetch_one(container, image).data
     settings = container.settings()
     most = settings.max_video_bytes
     if not container.clips().is_clip(image):

@@ -7,6 +7,18 @@ from typing import Any
 
 import click
 
+from d3.entrypoints.cli.output import be_quiet
+
+QUIET = click.Option(
+    ["-q", "--quiet"],
+    is_flag=True,
+    expose_value=False,
+    callback=lambda _ctx, _option, wanted: be_quiet() if wanted else None,
+    help="Print only results, warnings and errors: no progress, counts or notes.",
+)
+"""Every command has it but those that run until they are stopped."""
+_UNQUIET = frozenset({"serve"})
+
 
 class LazyGroup(click.Group):
     """A group some of whose commands stay unimported until one of them is run or listed.
@@ -29,4 +41,16 @@ class LazyGroup(click.Group):
         if cmd_name in self._modules and cmd_name not in self.commands:
             module = import_module(f"d3.entrypoints.cli.{cmd_name}")
             self.add_command(getattr(module, cmd_name))
-        return super().get_command(ctx, cmd_name)
+        command = super().get_command(ctx, cmd_name)
+        if command is not None and cmd_name not in _UNQUIET:
+            _can_be_quiet(command)
+        return command
+
+
+def _can_be_quiet(command: click.Command) -> None:
+    """Give it ``--quiet``, and of a group all that it holds."""
+    if isinstance(command, click.Group):
+        for one in command.commands.values():
+            _can_be_quiet(one)
+    elif QUIET not in command.params:
+        command.params.append(QUIET)

@@ -8,17 +8,50 @@ from typing import Any
 
 import click
 
-from d3.domain.files import replacing, storage_errors
 from d3.domain.jobs import Job, JobItem
 from d3.domain.ports.jobs import JobLedger
 from d3.domain.services.export import job_csv_chunks, job_json_lines_chunks
 from d3.entrypoints.cli.opening import opened
-from d3.entrypoints.cli.options import JSON
-from d3.entrypoints.cli.output import complain, counted, out, print_json, printable
+from d3.entrypoints.cli.options import JSON, LIMIT
+from d3.entrypoints.cli.output import counted, out, print_json
+from d3.entrypoints.cli.results import (
+    STDOUT,
+    Column,
+    Form,
+    export_form,
+    moment,
+    print_facts,
+    print_rows,
+    shows,
+    write_export,
+)
 
 _ID = click.argument("job_id", metavar="ID")
 _PAGE = 500
-_FORMS = {".csv": job_csv_chunks, ".jsonl": job_json_lines_chunks}
+_FORMS = {"csv": job_csv_chunks, "jsonl": job_json_lines_chunks}
+
+
+def _count(name: str, title: str | None = None) -> Column[Job]:
+    return Column(
+        name,
+        lambda job: getattr(job.counts, name),
+        lambda job: f"{getattr(job.counts, name):,}",
+        title,
+        right=True,
+    )
+
+
+_COLUMNS: list[Column[Job]] = [
+    Column("id", lambda job: job.name, whole=True),
+    Column("state", lambda job: job.state.value),
+    _count("items", "IMAGES"),
+    *map(_count, ("waiting", "fake", "real", "uncertain")),
+    _count("error", "ERRORS"),
+    Column("cancelled", lambda job: job.counts.cancelled, printed=False),
+    Column("created_at", lambda job: job.created_at, lambda job: moment(job.created_at), "BEGUN"),
+    Column("finished_at", lambda job: job.finished_at, printed=False),
+    Column("trouble", lambda job: job.trouble, printed=False),
+]
 
 
 @click.group()
@@ -27,42 +60,23 @@ def jobs() -> None:
 
 
 @jobs.command("list")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
-@JSON
-def list_jobs(*, limit: int, as_json: bool) -> None:
+@LIMIT
+@shows
+def list_jobs(*, limit: int, form: Form) -> None:
     """Show the newest jobs."""
     found = opened().job_ledger().newest(limit)
-    if as_json:
-        for one in found:
-            print_json(_shown(one))
-        return
-    if not found:
-        complain("There are no jobs. Send one to POST /api/jobs.", kind="note")
-        return
-    titles = ("IMAGES", "WAITING", "FAKE", "REAL", "UNCERTAIN", "ERRORS")
-    header = " ".join(f"{one:>9}" for one in titles)
-    out().print(f"{'ID':<16} {'STATE':<10} {header}  BEGUN")
-    for one in found:
-        counts = one.counts
-        judged = counts.fake, counts.real, counts.uncertain, counts.error
-        values = (counts.items, counts.waiting, *judged)
-        numbers = " ".join(f"{n:>9,}" for n in values)
-        begun = f"{one.created_at:%Y-%m-%d %H:%M}"
-        out().print(f"{one.name:<16} {one.state.value:<10} {numbers}  {begun}", markup=False)
+    none = "There are no jobs. Send one to POST /api/jobs."
+    print_rows(form, found, _COLUMNS, _shown, none=none)
 
 
 @jobs.command()
 @_ID
-@JSON
-def show(job_id: str, *, as_json: bool) -> None:
+@shows
+def show(job_id: str, *, form: Form) -> None:
     """Show one job. `d3 jobs export` writes its results."""
-    found = _shown(opened().job_ledger().get(job_id))
-    if as_json:
-        print_json(found)
-        return
-    for name, value in (found | found.pop("counts")).items():
-        if value is not None:
-            out().print(f"{name.replace('_', ' '):<12} {printable(str(value))}", markup=False)
+    document = _shown(opened().job_ledger().get(job_id))
+    facts = [*document.items(), *document["counts"].items()]
+    print_facts(form, (one for one in facts if one[0] != "counts"), document)
 
 
 @jobs.command()
@@ -79,21 +93,24 @@ def cancel(job_id: str, *, as_json: bool) -> None:
 
 @jobs.command()
 @_ID
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-def export(job_id: str, file: Path) -> None:
-    """Write every image of a job with its result into FILE: .csv or .jsonl."""
-    chunks = _FORMS.get(file.suffix.lower())
-    if chunks is None:
-        raise click.BadParameter(f"The name {file.name!r} must end in .csv or .jsonl.")
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice([*_FORMS]),
+    help="Format of FILE.  [default: what its name ends in]",
+)
+def export(job_id: str, file: Path, *, form: str | None) -> None:
+    """Write every image of a job with its result into FILE: .csv or .jsonl, or - for stdout.
+
+    An existing FILE is replaced when all is written.
+    """
+    form = export_form(file, form, [*_FORMS])
     ledger = opened().job_ledger()
     job = ledger.get(job_id)
-    with (
-        storage_errors("The file cannot be written"),
-        replacing(file) as partial,
-        partial.open("wb") as stream,
-    ):
-        stream.writelines(chunks(_items(ledger, job.id)))
-    out().print(f"{counted(job.counts.items, 'row')} in {file}", markup=False)
+    write_export(file, _FORMS[form](_items(ledger, job.id)))
+    if file != STDOUT:
+        out().print(f"{counted(job.counts.items, 'row')} in {file}", markup=False)
 
 
 def _shown(job: Job) -> dict[str, Any]:

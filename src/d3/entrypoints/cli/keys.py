@@ -6,6 +6,7 @@ A secret is shown once, on stdout; all else goes to stderr.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,8 @@ import click
 from d3.domain.errors import D3Error, KeyLimitReached
 from d3.entrypoints.cli.opening import build_container, opened
 from d3.entrypoints.cli.options import JSON
-from d3.entrypoints.cli.output import complain, out, print_json, printable
+from d3.entrypoints.cli.output import complain, out, print_json
+from d3.entrypoints.cli.results import Column, Form, print_rows, shows
 from d3.entrypoints.cli.spans import lifetime, span
 from d3.entrypoints.cli.users import account_service
 
@@ -118,29 +120,26 @@ def create(
 
 @keys.command("list")
 @click.argument("username", required=False)
-@JSON
-def list_keys(username: str | None, *, as_json: bool) -> None:
+@shows
+def list_keys(username: str | None, *, form: Form) -> None:
     """Show all keys, or those of USERNAME, without secrets."""
     service = account_service()
-    found, now = service.keys(username), service.now()
-    if as_json:
-        for key in found:
-            print_json(_described(key) | {"state": key.state(now)})
-        return
-    from rich import box
-    from rich.table import Column, Table
-    from rich.text import Text
+    now, names = service.now(), service.usernames()
+    columns: list[Column[ApiKey]] = [
+        Column("key_id", lambda key: key.key_id, whole=True),
+        Column("username", lambda key: names.get(key.user_id, "?")),
+        Column("name", lambda key: key.name, lambda key: key.name),
+        Column("scopes", lambda key: " ".join(sorted(key.scopes))),
+        Column("created_at", lambda key: key.created_at, _day("created_at"), "CREATED"),
+        Column("expires_at", lambda key: key.expires_at, _day("expires_at"), "EXPIRES"),
+        Column("last_used_at", lambda key: key.last_used_at, _day("last_used_at"), "LAST USED"),
+        Column("state", lambda key: key.state(now).value),
+    ]
 
-    names = service.usernames()
-    columns = ("USERNAME", "NAME", "SCOPES", "CREATED", "EXPIRES", "LAST USED", "STATE")
-    # An id is there to be copied: whatever else has to give way on a narrow terminal.
-    table = Table(Column("KEY ID", no_wrap=True, min_width=10), *columns, box=box.SIMPLE_HEAD)
-    for key in found:
-        labels = (Text(printable(names.get(key.user_id, "?"))), Text(printable(key.name)))
-        moments = map(_day, (key.created_at, key.expires_at, key.last_used_at))
-        scopes = " ".join(sorted(key.scopes))
-        table.add_row(key.key_id, *labels, scopes, *moments, key.state(now).value)
-    out().print(table)
+    def document(key: ApiKey) -> dict[str, Any]:
+        return _described(key) | {"state": key.state(now)}
+
+    print_rows(form, service.keys(username), columns, document)
 
 
 @keys.command()
@@ -203,5 +202,11 @@ def _described(key: ApiKey) -> dict[str, Any]:
     return described
 
 
-def _day(moment: datetime | None) -> str:
-    return "-" if moment is None else f"{moment:%Y-%m-%d}"
+def _day(name: str) -> Callable[[ApiKey], str]:
+    """Shows the day of one of a key's times."""
+
+    def shown(key: ApiKey) -> str:
+        value: datetime | None = getattr(key, name)
+        return "-" if value is None else f"{value:%Y-%m-%d}"
+
+    return shown

@@ -11,7 +11,7 @@ import click
 from d3.entrypoints.cli.evaluate import named_version
 from d3.entrypoints.cli.opening import opened
 from d3.entrypoints.cli.options import FILE
-from d3.entrypoints.cli.output import counted, err
+from d3.entrypoints.cli.output import counted, remark
 from d3.entrypoints.cli.progress import progress
 from d3.entrypoints.cli.spans import lifetime
 
@@ -73,9 +73,8 @@ def labelled(container: Container, manifest: Manifest, since: timedelta | None) 
         found = labelled_rows(entries, manifest.sha256)
     reals = sum(one.label == "real" for one in found.rows)
     generated = len(found.rows) - reals
-    err().print(
+    remark(
         f"{counted(reals, 'image')} labelled real and {generated:,} labelled generated, judged "
-        f"with {counted(found.views, 'view')}",
-        style="dim",
+        f"with {counted(found.views, 'view')}"
     )
     return found

@@ -8,10 +8,26 @@ from pathlib import Path
 import click
 
 from d3.domain.errors import LabelsRefused
+from d3.domain.labels import LabelChange
 from d3.entrypoints.cli.opening import opened
-from d3.entrypoints.cli.options import FILE, JSON
-from d3.entrypoints.cli.output import complain, counted, out, print_json, printable
+from d3.entrypoints.cli.options import FILE
+from d3.entrypoints.cli.output import complain, counted, out
 from d3.entrypoints.cli.progress import progress
+from d3.entrypoints.cli.results import Column, Form, moment, print_rows, shows
+
+
+def _since(change: LabelChange) -> str:
+    return moment(change.created_at)
+
+
+_COLUMNS: list[Column[LabelChange]] = [
+    Column("result_id", lambda one: one.result_id, printed=False),
+    Column("label", lambda one: one.label.value),
+    Column("source", lambda one: one.source),
+    Column("note", lambda one: one.note),
+    Column("created_at", lambda one: one.created_at, _since, "SINCE (UTC)"),
+    Column("user_id", lambda one: one.user_id),
+]
 
 
 @click.group()
@@ -41,24 +57,10 @@ def set_label(result_id: int, label: str, *, source: str, note: str) -> None:
 
 @labels.command("list")
 @click.argument("result_id", type=click.IntRange(min=1), metavar="ID")
-@JSON
-def list_labels(result_id: int, *, as_json: bool) -> None:
+@shows
+def list_labels(result_id: int, *, form: Form) -> None:
     """Show all that was said about the image of a result, newest first."""
-    changes = opened().history().labels(result_id)
-    if as_json:
-        for change in changes:
-            print_json(asdict(change))
-        return
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("LABEL", "SOURCE", "NOTE", "SINCE (UTC)", "USER ID", box=box.SIMPLE_HEAD)
-    for one in changes:
-        texts = (Text(printable(text) or "-") for text in (one.source, one.note))
-        user = "-" if one.user_id is None else str(one.user_id)
-        table.add_row(one.label, *texts, f"{one.created_at:%Y-%m-%d %H:%M}", user)
-    out().print(table)
+    print_rows(form, opened().history().labels(result_id), _COLUMNS, asdict)
 
 
 @labels.command("import")

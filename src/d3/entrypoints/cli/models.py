@@ -13,9 +13,10 @@ import click
 from d3.domain.errors import ModelError
 from d3.entrypoints.cli.groups import LazyGroup
 from d3.entrypoints.cli.opening import build_container
-from d3.entrypoints.cli.options import FILE, JSON, NAME, NAMES
+from d3.entrypoints.cli.options import FILE, JSON, NAME, NAMES, YES
 from d3.entrypoints.cli.output import complain, counted, out, print_json, printable
 from d3.entrypoints.cli.progress import Unit, progress
+from d3.entrypoints.cli.results import Column, Form, print_facts, print_rows, shows
 
 if TYPE_CHECKING:
     from d3.container import Container
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         ModelSummary,
         Role,
     )
+    from d3.domain.ports.architectures import ArchitectureInfo
     from d3.domain.scoring import Calibration
     from d3.domain.services.models import ModelService
 
@@ -41,40 +43,67 @@ _WAYS = (
 )
 
 
+def _made_of(summary: ModelSummary) -> str:
+    spec, what = summary.manifest.spec, summary.manifest.architecture
+    if spec is None:
+        return what
+    return f"{what}, ViT {spec.width}x{spec.layers}, patch {spec.patch_size}"
+
+
+def _marked(summary: ModelSummary) -> str:
+    manifest = summary.manifest
+    return f"{manifest.name} (demo)" if manifest.notice else manifest.name
+
+
+_COLUMNS: list[Column[ModelSummary]] = [
+    Column("active", lambda one: one.active, lambda one: "*" if one.active else "", ""),
+    Column("name", lambda one: one.manifest.name, _marked),
+    Column("version", lambda one: one.manifest.version),
+    Column("architecture", lambda one: one.manifest.architecture, _made_of),
+    Column("licence", lambda one: one.manifest.licence),
+    Column(
+        "sha256", lambda one: one.manifest.sha256, lambda one: one.manifest.sha256[:12], "SHA-256"
+    ),
+    Column("packaged", lambda one: one.packaged, printed=False),
+    Column("notice", lambda one: one.manifest.notice, printed=False),
+]
+
+
 @click.group(cls=LazyGroup, modules=("diff", "quantize"))
 def models() -> None:
     """List, pull, import, choose, verify, quantize and remove models."""
 
 
 @models.command("list")
-@JSON
-def list_models(*, as_json: bool) -> None:
+@shows
+def list_models(*, form: Form) -> None:
     """Show all models; * marks the one in use."""
     service = _service()
-    summaries = service.list()
-    if not as_json:
-        _print_table(summaries)
-    for one in summaries:
+
+    def document(one: ModelSummary) -> dict[str, Any]:
         trouble = service.trouble(one.manifest)
-        if as_json:
-            state = {"active": one.active, "packaged": one.packaged}
-            said = None if trouble is None else str(trouble)
-            print_json(described(one.manifest) | state | {"trouble": said})
-        elif trouble is not None:
+        state = {"active": one.active, "packaged": one.packaged}
+        said = None if trouble is None else str(trouble)
+        return described(one.manifest) | state | {"trouble": said}
+
+    summaries = service.list()
+    print_rows(form, summaries, _COLUMNS, document)
+    for one in () if form is Form.JSON else summaries:
+        if (trouble := service.trouble(one.manifest)) is not None:
             complain(str(trouble), "warning")
 
 
 @models.command()
 @NAME
 @_VERSION
-@JSON
-def info(name: str, *, version: int | None, as_json: bool) -> None:
+@shows
+def info(name: str, *, version: int | None, form: Form) -> None:
     """Show one model's manifest."""
     manifest = _service().info(name, version)
-    if as_json:
-        print_json(described(manifest))
-    else:
+    if form is Form.TABLE:
         _print_manifest(manifest)
+    else:
+        print_facts(form, [], described(manifest))
 
 
 @models.command()
@@ -133,38 +162,45 @@ def _list_sources(*, as_json: bool) -> None:
 
 
 @models.command()
-@JSON
-def architectures(*, as_json: bool) -> None:
+@shows
+def architectures(*, form: Form) -> None:
     """Show the architectures that are installed: what models can be made of.
 
     Packages add more: docs/detectors.md tells how.
     """
-    from rich import box
-    from rich.table import Table
-
-    table = Table("NAME", "FILES", "VIEWS", "EXPLAINS", "PACKAGE", box=box.SIMPLE_HEAD)
     infos = _service().architectures()
-    for one in infos:
-        if as_json:
-            print_json(asdict(one))
-        files = ", ".join(f"{role} ({what})" for role, what in (one.files or {}).items())
-        explains = "yes" if one.explains else "no"
-        can = ("cannot be used", "", "") if one.trouble else (files, str(one.views), explains)
-        table.add_row(one.name, *can, one.package or "D3")
-    if not as_json:
-        out().print(table)
+    columns: list[Column[ArchitectureInfo]] = [
+        Column("name", lambda one: one.name),
+        Column("files", _files, lambda one: "cannot be used" if one.trouble else _files(one)),
+        Column("views", lambda one: "" if one.trouble else one.views),
+        Column(
+            "explains",
+            lambda one: one.explains,
+            lambda one: "" if one.trouble else "yes" if one.explains else "no",
+        ),
+        Column("package", lambda one: one.package or "D3"),
+        Column("trouble", lambda one: one.trouble, printed=False),
+    ]
+    print_rows(form, infos, columns, asdict)
     for one in infos:
         if one.trouble:
             complain(f"{one.name}: {one.trouble}", "warning")
+
+
+def _files(info: ArchitectureInfo) -> str:
+    return ", ".join(f"{role} ({what})" for role, what in (info.files or {}).items())
 
 
 @models.command()
 @NAME
 @_VERSION
 @click.option(
+    "-o",
+    "--output",
     "--out",
     "target",
     type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
     help="File to create.  [default: NAME.d3bundle]",
 )
 def bundle(name: str, *, version: int | None, target: Path | None) -> None:
@@ -385,7 +421,7 @@ def verify(names: tuple[str, ...], *, version: int | None) -> int:
 @models.command()
 @NAME
 @click.option("--version", type=click.IntRange(min=1), help="Version to remove.  [default: all]")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
+@YES
 def remove(name: str, *, version: int | None, yes: bool) -> None:
     """Remove a model and the files that no other model needs."""
     service = _service()
@@ -455,22 +491,6 @@ def described(manifest: Manifest) -> dict[str, Any]:
     """The manifest without the permutations' thousands of numbers."""
     described = asdict(manifest) | {"sha256": manifest.sha256}
     return described | {"permutations": len(manifest.permutations), "views": manifest.views}
-
-
-def _print_table(summaries: list[ModelSummary]) -> None:
-    from rich import box
-    from rich.table import Table
-
-    table = Table("", "NAME", "VERSION", "ARCHITECTURE", "LICENCE", "SHA-256", box=box.SIMPLE_HEAD)
-    for one in summaries:
-        manifest, spec = one.manifest, one.manifest.spec
-        what = manifest.architecture
-        if spec is not None:
-            what += f", ViT {spec.width}x{spec.layers}, patch {spec.patch_size}"
-        name = f"{manifest.name} (demo)" if manifest.notice else manifest.name
-        row = (name, str(manifest.version), what, manifest.licence)
-        table.add_row("*" if one.active else "", *row, manifest.sha256[:12])
-    out().print(table)
 
 
 def _measured(calibration: Calibration) -> str:

@@ -130,6 +130,14 @@ VIEWS = click.option(
     show_default=True,
     help="Number of permutations to average, 1 to 16. More take longer and show the spread.",
 )
+LIMIT = click.option(
+    "--limit",
+    type=click.IntRange(1, 10_000),
+    default=50,
+    show_default=True,
+    help="Largest number of rows.",
+)
+YES = click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 SEED = click.option(
     "--seed",
     type=click.IntRange(min=0),

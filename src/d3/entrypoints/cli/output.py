@@ -26,8 +26,12 @@ _NO_ASCII = re.compile(r"[^\0-\x7f]")
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 
+_quiet = [False]
+
+
 def prepare_streams() -> None:
     """Make of the standard streams what every command can use, even where one is closed."""
+    be_quiet(wanted=False)
     if sys.stdin is None:
         sys.stdin = _nowhere("r")
     if sys.stdout is None:
@@ -71,10 +75,33 @@ def err() -> Console:
     return _console(stderr=True)
 
 
+def be_quiet(*, wanted: bool = True) -> None:
+    """Say no more than results, warnings, errors and questions from now on."""
+    _quiet[0] = wanted
+
+
+def is_quiet() -> bool:
+    """Whether progress, counts and notes are left out."""
+    return _quiet[0]
+
+
+def remark(text: str) -> None:
+    """Say on stderr what was done: counts, and where files lie; nothing with ``--quiet``."""
+    if not is_quiet():
+        err().print(text, style="dim", markup=False)
+
+
 def complain(sentence: str, kind: str = "error") -> None:
-    """Say something on stderr, on one line however narrow the terminal."""
+    """Say something on stderr, on one line however narrow the terminal.
+
+    Args:
+        sentence: what there is to say.
+        kind: ``error``, ``warning`` or ``note``; notes are left out with ``--quiet``.
+    """
     from rich.text import Text
 
+    if kind == "note" and is_quiet():
+        return
     console = _shared_with[-1] if _shared_with else err()
     console.print(Text.assemble((f"{kind}: ", _COLOURS[kind]), printable(sentence)))
 

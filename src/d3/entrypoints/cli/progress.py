@@ -12,7 +12,13 @@ from contextlib import contextmanager
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from d3.entrypoints.cli.output import err, out, printable, sharing_the_terminal
+from d3.entrypoints.cli.output import (
+    err,
+    is_quiet,
+    out,
+    printable,
+    sharing_the_terminal,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,13 +64,16 @@ class Tell(Protocol):
 def progress(
     first: str = "", unit: Unit = Unit.PIECES, *, below_rows: bool = False
 ) -> Iterator[Tell]:
-    """Show on stderr how far a command is, for as long as the context lasts.
+    """Show on stderr how far a command is, for as long as the context lasts; not with --quiet.
 
     Args:
         first: the stage to begin with; without, nothing is shown before the first is told.
         unit: of what is told.
         below_rows: rows are printed on stdout meanwhile; the bar stays below them.
     """
+    if is_quiet():
+        yield _tell_nobody
+        return
     watched = err().is_interactive
     console = out() if below_rows and watched and out().is_terminal else err()
     bars = _bars(console, unit, watched=watched)
@@ -87,6 +96,10 @@ def progress(
         tell(first)
     with sharing_the_terminal(console), bars if watched else _lines(bars, unit):
         yield tell
+
+
+def _tell_nobody(stage: str, done: float = 0, total: float | None = None, note: str = "") -> None:
+    """Nobody asked."""
 
 
 def told_of(rows: Iterable[Row], tell: Tell, stage: str, total: float) -> Iterator[Row]:

@@ -9,7 +9,7 @@ import click
 from d3.entrypoints.cli.evaluate import named_version
 from d3.entrypoints.cli.opening import build_container
 from d3.entrypoints.cli.options import FILE, JSON, complete_model
-from d3.entrypoints.cli.output import complain, counted, err, out, print_json
+from d3.entrypoints.cli.output import complain, counted, out, print_json, remark
 from d3.entrypoints.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def quantize(
     than one within the limits are only timed.
 
     OpenVINO runs the int8 form. Machines without it, and GPUs, use the weights of the same version
-    as before. Needs `pip install '.[openvino]'`. ViT-L/14 takes about half an hour on two cores.
+    as before. Needs D3's extra `openvino`. ViT-L/14 takes about half an hour on two cores.
     """
     model, version = named_version(name)
     assert model is not None
@@ -110,7 +110,7 @@ def quantize(
         complain(
             "The calibration was fitted in fp32. Run `d3 calibrate` to fit it to int8.", "note"
         )
-    err().print(f"Stored as {manifest.name} version {manifest.version}.", markup=False)
+    remark(f"Stored as {manifest.name} version {manifest.version}.")
 
 
 def _print(form: Int8Form) -> None:

@@ -32,7 +32,7 @@ from d3.entrypoints.cli.options import (
     check_rule,
     check_views,
 )
-from d3.entrypoints.cli.output import complain, counted, err, out, print_json, printable
+from d3.entrypoints.cli.output import complain, counted, err, out, print_json, printable, remark
 from d3.entrypoints.cli.progress import progress
 from d3.entrypoints.cli.sources import nothing_there
 
@@ -326,10 +326,10 @@ def _parts(container: Container, scan: Scan, folder: Path | None, form: str | No
 
 def _tell_begun(scan: Scan, *, known: bool) -> None:
     if not known:
-        err().print(f"Scan {scan.name} of {printable(scan.source)}", markup=False)
+        remark(f"Scan {scan.name} of {printable(scan.source)}")
         return
     done = f"{counted(scan.counts.rows, 'image')} already judged"
-    err().print(f"Continuing scan {scan.name}: {done}", markup=False)
+    remark(f"Continuing scan {scan.name}: {done}")
 
 
 @contextmanager
@@ -403,7 +403,7 @@ def _write_report(file: Path, page: Callable[[], bytes]) -> None:
         content = page()
         with writing(file.parent):
             put(file, content)
-    err().print(f"Report: {file}", markup=False)
+    remark(f"Report: {file}")
 
 
 def _report(container: Container, scan: Scan, collection: ImageCollection, top: int) -> bytes:
@@ -440,22 +440,19 @@ def _summarise(scan: Scan, seconds: float, done: int) -> None:
     if counts.passed_over:
         parts.append(f"{counted(counts.passed_over, 'other file')} skipped")
     said = ", ".join(parts) or "nothing to judge"
-    err().print(
+    remark(
         f"Scan {scan.name} is {scan.state.value}: {counted(counts.rows, 'image')} ({said}); "
-        f"{counted(done, 'file')} in this run's {seconds:.1f} s",
-        style="dim",
-        markup=False,
+        f"{counted(done, 'file')} in this run's {seconds:.1f} s"
     )
 
 
 def tell_agreement(counts: dict[Agreement, int]) -> None:
     """How often the models of a panel disagreed; nothing where one judged alone."""
     if counts:
-        err().print(
+        remark(
             f"The models disagree on {counts[Agreement.DISAGREE]:,} of "
             f"{counted(sum(counts.values()), 'image')}; on {counts[Agreement.PARTIAL]:,} more some "
-            "are uncertain.",
-            style="dim",
+            "are uncertain."
         )
 
 

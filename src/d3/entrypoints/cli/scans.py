@@ -7,13 +7,52 @@ from pathlib import Path
 import click
 
 from d3.domain.panels import Agreement
+from d3.domain.scans import Scan
 from d3.entrypoints.cli.opening import opened
-from d3.entrypoints.cli.options import JSON
-from d3.entrypoints.cli.output import complain, counted, out, print_json, printable
+from d3.entrypoints.cli.options import LIMIT, YES
+from d3.entrypoints.cli.output import complain, counted, out
 from d3.entrypoints.cli.progress import progress, told_of
+from d3.entrypoints.cli.results import (
+    STDOUT,
+    Column,
+    Form,
+    export_form,
+    print_facts,
+    print_rows,
+    shows,
+    write_export,
+)
 from d3.entrypoints.cli.scan import to_dict
 
 _ID = click.argument("scan_id", metavar="ID")
+
+
+def _count(name: str, title: str | None = None) -> Column[Scan]:
+    return Column(
+        name,
+        lambda scan: getattr(scan.counts, name),
+        lambda scan: f"{getattr(scan.counts, name):,}",
+        title,
+        right=True,
+    )
+
+
+def _source(scan: Scan) -> str:
+    return f"{scan.source}{' (demo)' if scan.notice else ''}"
+
+
+_COLUMNS: list[Column[Scan]] = [
+    Column("id", lambda scan: scan.name, whole=True),
+    Column("state", lambda scan: scan.state.value),
+    _count("rows", "IMAGES"),
+    *map(_count, ("fake", "uncertain")),
+    Column("real", lambda scan: scan.counts.real, printed=False),
+    _count("error", "ERRORS"),
+    Column("created_at", lambda scan: scan.created_at, printed=False),
+    Column("finished_at", lambda scan: scan.finished_at, printed=False),
+    Column("source", lambda scan: scan.source, _source),
+    Column("notice", lambda scan: scan.notice, printed=False),
+]
 
 
 @click.group()
@@ -22,56 +61,41 @@ def scans() -> None:
 
 
 @scans.command("list")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
-@JSON
-def list_scans(*, limit: int, as_json: bool) -> None:
+@LIMIT
+@shows
+def list_scans(*, limit: int, form: Form) -> None:
     """Show the newest scans."""
     found = opened().scan_ledger().newest(limit)
-    if as_json:
-        for one in found:
-            print_json(to_dict(one))
-        return
-    if not found:
-        complain("There are no scans yet. Start one with `d3 scan SOURCE`.", kind="note")
-        return
-    titles = ("IMAGES", "FAKE", "UNCERTAIN", "ERRORS")
-    widths = (10, 9, 9, 7)
-    header = " ".join(f"{one:>{width}}" for one, width in zip(titles, widths, strict=True))
-    out().print(f"{'ID':<24} {'STATE':<10} {header}  SOURCE")
-    for one in found:
-        counts = one.counts
-        values = (counts.rows, counts.fake, counts.uncertain, counts.error)
-        numbers = " ".join(f"{n:>{width},}" for n, width in zip(values, widths, strict=True))
-        demo = " (demo)" if one.notice else ""
-        row = f"{one.name:<24} {one.state.value:<10} {numbers}  {printable(one.source)}{demo}"
-        out().print(row, markup=False)
-    for notice in sorted({one.notice for one in found if one.notice}):
-        complain(f"(demo) {notice}", kind="note")
+    none = "There are no scans yet. Start one with `d3 scan SOURCE`."
+    print_rows(form, found, _COLUMNS, to_dict, none=none)
+    if form is Form.TABLE:
+        for notice in sorted({one.notice for one in found if one.notice}):
+            complain(f"(demo) {notice}", kind="note")
 
 
 @scans.command()
 @_ID
-@JSON
-def show(scan_id: str, *, as_json: bool) -> None:
+@shows
+def show(scan_id: str, *, form: Form) -> None:
     """Show one scan."""
     ledger = opened().scan_ledger()
     scan = ledger.get(scan_id)
     found = to_dict(scan)
+    agreement = ledger.agreement(scan.id) if scan.panel else {}
     if scan.panel:
-        found["agreement"] = ledger.agreement(scan.id)
-    if as_json:
-        print_json(found)
-        return
-    del found["model"], found["panel"]
-    for one in scan.members:
-        title = "model" if one == scan.model else "member"
-        out().print(f"{title:<12} {one.name} version {one.version}, {one.sha256}", markup=False)
+        found["agreement"] = agreement
+    told = {name: value for name, value in found.items() if name not in {"model", "panel"}}
     if scan.panel:
-        counts = found["agreement"].items()
-        found["agreement"] = ", ".join(f"{number:,} {word}" for word, number in counts)
-    for name, value in found.items():
-        if value not in (None, "", False):
-            out().print(f"{name.replace('_', ' '):<12} {value}", markup=False)
+        counts = ((number, word) for word, number in agreement.items())
+        told["agreement"] = ", ".join(f"{number:,} {word}" for number, word in counts)
+    models = [
+        (
+            "model" if one == scan.model else "member",
+            f"{one.name} version {one.version}, {one.sha256}",
+        )
+        for one in scan.members
+    ]
+    print_facts(form, [*models, *told.items()], found)
 
 
 @scans.command()
@@ -87,7 +111,7 @@ def cancel(scan_id: str) -> None:
 
 @scans.command()
 @_ID
-@click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
+@YES
 def remove(scan_id: str, *, yes: bool) -> None:
     """Remove a scan that is over, with all its rows."""
     container = opened()
@@ -102,24 +126,39 @@ def remove(scan_id: str, *, yes: bool) -> None:
 
 @scans.command()
 @_ID
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "jsonl", "parquet"]),
+    help="Format of FILE.  [default: what its name ends in]",
+)
 @click.option(
     "--disagree", is_flag=True, help="Only images on which the models of a panel disagree."
 )
-def export(scan_id: str, file: Path, *, disagree: bool) -> None:
-    """Write every row of a scan into FILE: .csv, .jsonl or .parquet."""
-    from d3.evaluation.scans import FORMATS, rows_of, write_rows
+def export(scan_id: str, file: Path, *, form: str | None, disagree: bool) -> None:
+    """Write every row of a scan into FILE: .csv, .jsonl or .parquet, or - for stdout.
 
-    form = file.suffix.lower().removeprefix(".")
-    if form not in FORMATS:
-        raise click.BadParameter(f"The name {file.name!r} must end in one of {', '.join(FORMATS)}.")
+    An existing FILE is replaced when all is written.
+    """
+    from d3.evaluation.scans import FORMATS, chunks_of, rows_of, write_rows
+
+    form = export_form(file, form, FORMATS)
+    if file == STDOUT and form == "parquet":
+        raise click.UsageError("Parquet needs the name of a file: it is not written to stdout.")
     ledger = opened().scan_ledger()
     found = ledger.get(scan_id)
     number = ledger.agreement(found.id).get(Agreement.DISAGREE, 0) if disagree else None
     number = found.counts.rows if number is None else number
     with progress("Writing") as tell:
-        rows = rows_of(ledger, found.id, disagree=disagree or None)
-        write_rows(told_of(rows, tell, "Writing", number), file, form)
-    out().print(f"{counted(number, 'row')} in {file}", markup=False)
+        rows = told_of(
+            rows_of(ledger, found.id, disagree=disagree or None), tell, "Writing", number
+        )
+        if file == STDOUT:
+            write_export(file, chunks_of(rows, form))
+        else:
+            write_rows(rows, file, form)
+    if file != STDOUT:
+        out().print(f"{counted(number, 'row')} in {file}", markup=False)
     if found.notice:
         complain(found.notice, kind="note")

@@ -8,15 +8,67 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from d3.domain.errors import ImageEmpty, ImageError, ImageNotFound
+from d3.domain.errors import D3Error, ImageEmpty, ImageError, ImageNotFound, LinksOff
 from d3.domain.folders import EVERYTHING, Pattern, files_below, split_pattern, unreadable_folder
 from d3.domain.formats import named_as_clip, named_as_image
 from d3.domain.images import ImageSource
-from d3.domain.ports.images import ImageDecoder
+from d3.domain.ports.images import ImageDecoder, LinkedImage
+from d3.entrypoints.cli.progress import progress
+
+if TYPE_CHECKING:
+    from d3.container import Container
+    from d3.settings import Settings
 
 STDIN = "-"
 STDIN_NAME = "<stdin>"
+_SCHEMES = ("https://", "http://")
+
+
+@dataclass(slots=True, eq=False)
+class Link:
+    """An image or a video on the web, which is fetched when its turn comes.
+
+    Attributes:
+        url: where it is.
+        content: the file, as long as its verdict is being shown; else empty.
+    """
+
+    url: str
+    content: bytes = b""
+
+
+def is_link(path: str) -> bool:
+    """Whether it names something on the web; a file of this very name comes first."""
+    return path.lower().startswith(_SCHEMES) and not os.path.lexists(path)
+
+
+def check_links_on(settings: Settings) -> None:
+    """Refuse links where nobody allowed them.
+
+    Raises:
+        LinksOff: ``D3_FETCH_LINKS`` is off.
+    """
+    if not settings.fetch_links:
+        raise LinksOff(
+            "D3 does not fetch links.",
+            "Set D3_FETCH_LINKS=True in the environment or in .env, or save the image and name "
+            "the file.",
+        )
+
+
+def fetch_one(container: Container, url: str) -> LinkedImage:
+    """The file behind a link, by the rules of the service: public servers, limits, no passwords.
+
+    Raises:
+        LinksOff: ``D3_FETCH_LINKS`` is off.
+        D3Error: the link gives no file.
+    """
+    check_links_on(container.settings())
+    with progress("Fetching"):
+        found: LinkedImage = container.links()(url)
+    return found
 
 
 @dataclass(slots=True)
@@ -35,18 +87,28 @@ class Found:
     sources: list[ImageSource] = field(default_factory=list)
     passed_over: int = 0
     videos_passed_over: int = 0
-    problems: list[tuple[str, ImageError]] = field(default_factory=list)
+    problems: list[tuple[str, D3Error]] = field(default_factory=list)
 
     def add(self, name: str, source: ImageSource) -> None:
         """One more image."""
         self.names.append(name)
         self.sources.append(source)
 
+    def refuse_links(self, settings: Settings) -> None:
+        """Make each link a problem where links are not fetched."""
+        try:
+            check_links_on(settings)
+        except LinksOff as error:
+            rows = [*zip(self.names, self.sources, strict=True)]
+            self.problems += [(name, error) for name, one in rows if isinstance(one, Link)]
+            self.names = [name for name, one in rows if not isinstance(one, Link)]
+            self.sources = [one for _, one in rows if not isinstance(one, Link)]
+
     def refuse_if_none_is_an_image(
         self, decoder: ImageDecoder, is_clip: Callable[[Path], bool]
     ) -> None:
         """Make each a problem where all of them are: then no model need be loaded."""
-        problems = []
+        problems: list[tuple[str, D3Error]] = []
         for name, source in zip(self.names, self.sources, strict=True):
             if not isinstance(source, Path):
                 return
@@ -70,7 +132,8 @@ def find_images(
     Args:
         paths: files are taken as they are, whatever they hold; folders are searched recursively
             and patterns (``*``, ``?``, ``[``, ``**``) expanded, and of what they give what is an
-            image by its content or by its name is taken; ``-`` is one image from standard input.
+            image by its content or by its name is taken; ``-`` is one image from standard input;
+            links are not fetched yet.
         recognises: whether a file's first bytes are an image's.
         max_stdin_bytes: reading stops one byte beyond.
     """
@@ -78,6 +141,8 @@ def find_images(
     for path in paths:
         if path == STDIN:
             _add_stdin(found, max_stdin_bytes)
+        elif is_link(path):
+            found.add(path, Link(path))
         elif os.path.isdir(path):  # noqa: PTH112  Path would lose a leading ./
             _search(path, path, EVERYTHING, recognises, found)
         elif glob.has_magic(path) and not os.path.lexists(path):

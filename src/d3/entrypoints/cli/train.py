@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from d3.domain.installation import install_hint
 from d3.domain.models import STARTER, checked_name
 from d3.entrypoints.cli.opening import build_container
 from d3.entrypoints.cli.options import FILE, SEED, complete_model
-from d3.entrypoints.cli.output import complain, counted, err, out, printable
+from d3.entrypoints.cli.output import complain, counted, out, printable, remark
 from d3.entrypoints.cli.progress import Unit, progress
 
 if TYPE_CHECKING:
@@ -58,7 +59,13 @@ _LISTED = 10
     show_default=True,
     help="Maximum number of epochs.",
 )
-@click.option("--batch-size", type=click.IntRange(2), default=256, show_default=True)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(2),
+    default=256,
+    show_default=True,
+    help="Number of images per step.",
+)
 @click.option(
     "--patience",
     type=click.IntRange(1),
@@ -144,8 +151,8 @@ def train(
 
     if "cv2" not in installed_codecs():
         complain(
-            "OpenCV is not installed, so only Pillow's JPEG is used; the authors use both. Run "
-            "pip install '.[train]' in D3's folder to install it.",
+            "OpenCV is not installed, so only Pillow's JPEG is used; the authors use both. "
+            + install_hint("train"),
             "note",
         )
     plan = PaperPlan(
@@ -190,7 +197,7 @@ def train(
 
 def _tell(epoch: Epoch) -> None:
     figures = epoch.figures
-    err().print(
+    remark(
         f"epoch {epoch.number}: loss {epoch.loss:.4f}, validation {epoch.validation_loss:.4f}, "
         f"mean accuracy {epoch.score:.3f}, AUROC {figures['auroc']:.3f}, rate {epoch.rate:g}"
     )

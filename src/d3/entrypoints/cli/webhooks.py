@@ -14,9 +14,10 @@ import click
 
 from d3.domain.access import UNRESTRICTED
 from d3.entrypoints.cli.opening import opened
-from d3.entrypoints.cli.options import JSON
-from d3.entrypoints.cli.output import complain, out, print_json, printable
+from d3.entrypoints.cli.options import JSON, LIMIT
+from d3.entrypoints.cli.output import complain, out, print_json
 from d3.entrypoints.cli.progress import progress
+from d3.entrypoints.cli.results import Column, Form, print_rows, shows
 
 if TYPE_CHECKING:
     from d3.domain.services.webhooks import WebhookService
@@ -72,30 +73,27 @@ def add(url: str, *, username: str | None, as_json: bool, **asked: Any) -> None:
 
 
 @webhooks.command("list")
-@JSON
-def list_webhooks(*, as_json: bool) -> None:
+@shows
+def list_webhooks(*, form: Form) -> None:
     """Show all webhooks, without secrets."""
     container = opened()
     found = container.webhooks().visible_to(UNRESTRICTED)
-    if as_json:
-        for one in found:
-            print_json(asdict(one))
-        return
-    if not found:
-        complain("There are no webhooks yet. Add one with `d3 webhooks add URL`.", "note")
-        return
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
     names = container.account_service().usernames()
-    table = Table("ID", "URL", "EVENTS", "USER", "STATE", "TROUBLE", box=box.SIMPLE_HEAD)
-    for one in found:
-        whose = "all" if one.everyone else names.get(one.user_id or 0, "-")
-        texts = (Text(printable(text)) for text in (one.url, _asked(one), whose))
-        state = "on" if one.enabled else "off"
-        table.add_row(str(one.id), *texts, state, Text(printable(one.trouble or "-")))
-    out().print(table)
+
+    def whose(one: Webhook) -> str:
+        return "all" if one.everyone else names.get(one.user_id or 0, "-")
+
+    columns: list[Column[Webhook]] = [
+        Column("id", lambda one: one.id, right=True),
+        Column("name", lambda one: one.name, printed=False),
+        Column("url", lambda one: one.url),
+        Column("events", _asked),
+        Column("user", whose),
+        Column("state", lambda one: "on" if one.enabled else "off"),
+        Column("trouble", lambda one: one.trouble),
+    ]
+    none = "There are no webhooks yet. Add one with `d3 webhooks add URL`."
+    print_rows(form, found, columns, asdict, none=none)
 
 
 @webhooks.command()
@@ -150,33 +148,34 @@ def remove(webhook_id: int) -> None:
 @webhooks.command()
 @click.argument("webhook_id", metavar="[ID]", type=int, required=False)
 @click.option("--state", type=click.Choice(_STATES), help="Only these.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
-@JSON
-def deliveries(webhook_id: int | None, *, state: str | None, limit: int, as_json: bool) -> None:
+@LIMIT
+@shows
+def deliveries(webhook_id: int | None, *, state: str | None, limit: int, form: Form) -> None:
     """Show what was sent in the last days, to the webhook ID or to all, newest first."""
     from d3.domain.webhooks import DeliveryState
 
     only = None if state is None else DeliveryState(state)
     found = _service().deliveries(UNRESTRICTED, webhook_id, state=only, limit=limit)
-    if as_json:
-        for one in found:
-            print_json(asdict(one))
-        return
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    columns = ("ID", "WEBHOOK", "EVENT", "HAPPENED", "STATE", "ATTEMPTS", "TROUBLE")
-    table = Table(*columns, box=box.SIMPLE_HEAD)
-    for one in found:
-        whose = "job" if one.webhook_id is None else str(one.webhook_id)
-        happened = f"{one.created_at:%Y-%m-%d %H:%M:%S}"
-        trouble = Text(printable(one.trouble or "-"))
-        state_now = one.state.value
-        table.add_row(
-            *(str(one.id), whose, one.type, happened, state_now, str(one.attempts)), trouble
-        )
-    out().print(table)
+    columns: list[Column[Delivery]] = [
+        Column("id", lambda one: one.id, right=True),
+        Column(
+            "webhook_id",
+            lambda one: one.webhook_id,
+            lambda one: "job" if one.webhook_id is None else str(one.webhook_id),
+            "WEBHOOK",
+        ),
+        Column("event", lambda one: one.type),
+        Column(
+            "created_at",
+            lambda one: one.created_at,
+            lambda one: f"{one.created_at:%Y-%m-%d %H:%M:%S}",
+            "HAPPENED",
+        ),
+        Column("state", lambda one: one.state.value),
+        Column("attempts", lambda one: one.attempts, right=True),
+        Column("trouble", lambda one: one.trouble),
+    ]
+    print_rows(form, found, columns, asdict)
 
 
 @webhooks.command()

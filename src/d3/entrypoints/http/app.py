@@ -149,6 +149,7 @@ def application_of(services: Services) -> Application:
             openapi.elsewhere(),
             console.pages(own_keys=not services.authenticator.by_host),
             console.assets(),
+            console.problem_pages(),
         ],
         template_config=console.templates(),
         dependencies={"d3": Provide(lambda: services, sync_to_thread=False)},

@@ -19,6 +19,7 @@ from litestar.exceptions import HTTPException, ValidationException
 
 from d3.domain import errors as d3
 from d3.entrypoints.http.choices import choices
+from d3.entrypoints.http.mounting import prefix_of
 from d3.entrypoints.http.waiting import ClientLeft, empty_response
 
 _LOG = logging.getLogger("d3.http")
@@ -49,6 +50,7 @@ STATUS: dict[type[d3.D3Error], HTTPStatus] = {
     d3.UserNotFound: HTTPStatus.NOT_FOUND,
     d3.KeyNotFound: HTTPStatus.NOT_FOUND,
     d3.UserExists: HTTPStatus.CONFLICT,
+    d3.UserBusy: HTTPStatus.CONFLICT,
     d3.KeyNotLive: HTTPStatus.CONFLICT,
     d3.KeyLimitReached: HTTPStatus.CONFLICT,
     d3.ImageEmpty: HTTPStatus.BAD_REQUEST,
@@ -93,7 +95,7 @@ class Problem(msgspec.Struct, kw_only=True):
         success: always false.
         error: what was wrong and what to do about it, for people.
         code: a stable word for programs.
-        type: a URI reference of the kind of problem.
+        type: a URI reference of the kind of problem: what it means stands there.
         title: the kind of problem, for people.
         status: the HTTP status.
         detail: the same sentence as ``error``.
@@ -217,21 +219,23 @@ def problem(
     state["error_code"] = code  # for the request's span
     request_id = state.get("request_id", "")
     return Response(
-        problem_body(status, code, sentence, request_id),
+        problem_body(status, code, sentence, request_id, prefix_of(request.scope)),
         status_code=status.value,
         media_type=PROBLEM,
         headers=headers,
     )
 
 
-def problem_body(status: HTTPStatus, code: str, sentence: str, request_id: str) -> bytes:
-    """The encoded body of an error response."""
+def problem_body(
+    status: HTTPStatus, code: str, sentence: str, request_id: str, prefix: str = ""
+) -> bytes:
+    """The encoded body of an error response; the prefix is the one D3 is mounted beneath."""
     return msgspec.json.encode(
         Problem(
             success=False,
             error=sentence,
             code=code,
-            type=f"/schema#{code}",
+            type=f"{prefix}/problems#{code}",
             title=status.phrase,
             status=status.value,
             detail=sentence,

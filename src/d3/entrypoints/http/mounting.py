@@ -10,6 +10,7 @@ from litestar.utils import normalize_path
 
 _VERSION = "/api/v1/"
 _HOST = "d3.host_scope"
+_PREFIX = "d3.prefix"
 
 
 def inner_of(scope: Any) -> Any:
@@ -27,15 +28,21 @@ def inner_of(scope: Any) -> Any:
         raw, address = quote(prefix).encode() + raw, prefix + address
     if address != prefix + path and _is_beneath(prefix, path):  # else it is cut off already
         path = path[len(prefix) :]
+    above = address.rstrip("/").removesuffix(path.rstrip("/"))
     path = normalize_path(path)
     if path.startswith(_VERSION):
         path = "/api/" + path[len(_VERSION) :]
-    return {**scope, "path": path, "root_path": "", "raw_path": raw, _HOST: scope}
+    return {**scope, "path": path, "root_path": "", "raw_path": raw, _HOST: scope, _PREFIX: above}
 
 
 def host_scope_of(scope: Any) -> Any:
     """The scope of a request as it came, which the application that D3 is part of knows."""
     return scope[_HOST]
+
+
+def prefix_of(scope: Any) -> str:
+    """The path beneath which D3 is mounted, as it is sent; empty where D3 is not mounted."""
+    return quote(scope.get(_PREFIX, ""))
 
 
 def address_of(request: Request[Any, Any, Any]) -> str:

@@ -160,7 +160,7 @@ def _problem(status: int) -> dict[str, Any]:
         "success": False,
         "error": sentence,
         "code": code,
-        "type": f"/schema#{code}",
+        "type": f"/problems#{code}",
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": sentence,

@@ -11,6 +11,7 @@ from d3.entrypoints.http.console.guards import people_only
 from d3.entrypoints.http.console.history import HistoryPages
 from d3.entrypoints.http.console.keys import KeyPages
 from d3.entrypoints.http.console.models import ModelPages
+from d3.entrypoints.http.console.problem_types import problem_pages
 from d3.entrypoints.http.console.problems import HANDLERS, HANDLERS_ELSEWHERE, answer_refused
 from d3.entrypoints.http.console.rendering import HEADERS, STATIC, templates
 from d3.entrypoints.http.console.result import ResultPages
@@ -20,7 +21,14 @@ from d3.entrypoints.http.console.sign_in import SignInPages
 from d3.entrypoints.http.console.statistics import StatisticsPages
 from d3.entrypoints.http.console.webhooks import WebhookPages
 
-__all__ = ["HANDLERS_ELSEWHERE", "answer_refused", "assets", "pages", "templates"]
+__all__ = [
+    "HANDLERS_ELSEWHERE",
+    "answer_refused",
+    "assets",
+    "pages",
+    "problem_pages",
+    "templates",
+]
 
 _A_YEAR = 365 * 24 * 3600
 

@@ -36,7 +36,7 @@ SIGN_IN_PATHS = ("/sign-in", "/sign-out")
 """Pages that need no key."""
 
 _HEALTH = ("/health", "/health/live", "/health/ready")
-_PUBLIC = ("/schema", "/docs", "/openapi.json", "/api/evidence/key")
+_PUBLIC = ("/schema", "/docs", "/openapi.json", "/problems", "/api/evidence/key")
 _OPEN = ("/schema/", "/console/")
 _BEARER = b"bearer "
 _SAFE = ("GET", "HEAD", "OPTIONS")

@@ -1,0 +1,162 @@
+"""The documentation site: built without a warning, complete, and loading nothing from elsewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urljoin, urlsplit
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+LOADED = {
+    *(("img", "src"), ("script", "src"), ("source", "src"), ("iframe", "src"), ("object", "data")),
+    *(("link", "href"), ("video", "src"), ("audio", "src"), ("embed", "src"), ("use", "href")),
+}
+"""What a browser fetches by itself."""
+
+
+class Page(HTMLParser):
+    """One page as a browser sees it: its title, anchors, links, and what it loads."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.title = ""
+        self.anchors: set[str] = set()
+        self.links: list[str] = []
+        self.loads: list[str] = []
+        self.text = file.read_text(encoding="utf-8")
+        self._in_title = False
+        self.feed(self.text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        named = dict(attrs)
+        self._in_title = tag == "title"
+        if named.get("id"):
+            self.anchors.add(named["id"] or "")
+        if tag == "a" and named.get("href"):
+            self.links.append(named["href"] or "")
+        for name, value in attrs:
+            unfetched = tag == "link" and named.get("rel") in {"canonical", "next", "prev"}
+            if (tag, name) in LOADED and value and not unfetched:
+                self.loads.append(value)
+
+    def handle_data(self, data: str) -> None:
+        if self._in_title:
+            self.title += data
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_title = False
+
+
+def build(docs: Path, out: Path, builder: str = "html") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet"),
+            *(f"--builder={builder}", f"--doctree-dir={out}-trees", str(docs), str(out)),
+        ],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"LC_ALL": "C.UTF-8"},
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("site") / "html"
+    done = build(DOCS, out)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.fixture(scope="module")
+def pages(site: Path) -> dict[str, Page]:
+    return {str(file.relative_to(site)): Page(file) for file in sorted(site.rglob("*.html"))}
+
+
+def sources() -> Iterator[str]:
+    for page in DOCS.rglob("*.md"):
+        if "_build" not in page.parts:
+            yield str(page.relative_to(DOCS))
+
+
+def test_every_page_has_a_title_and_is_found_from_the_first_one(pages: dict[str, Page]) -> None:
+    # An untitled page or one in no list of contents is a warning, and so fails the build.
+    for source in sources():
+        page = pages[source.removesuffix(".md") + ".html"]
+        assert page.title.strip().removesuffix(" - ").strip(), source
+    listed = {unquote(urlsplit(link).path) for link in pages["index.html"].links}
+    missing = {one.removesuffix(".md") + ".html" for one in sources()} - listed - {"index.html"}
+    assert not missing
+
+
+def test_nothing_is_loaded_from_elsewhere(site: Path, pages: dict[str, Page]) -> None:
+    for name, page in pages.items():
+        for address in page.loads:
+            if address.startswith("data:"):
+                continue
+            assert not urlsplit(address).netloc, (name, address)
+            file = site / unquote(urlsplit(urljoin(name, address)).path)
+            assert file.is_file(), (name, address)
+    for style in site.rglob("*.css"):
+        found = re.findall(r"(?:url\(|@import)\s*['\"]?([^'\")\s;]+)", style.read_text("utf-8"))
+        assert not [one for one in found if "//" in one.partition("data:")[0]], style
+
+
+def test_every_link_between_pages_leads_to_an_anchor_that_is_there(
+    site: Path, pages: dict[str, Page]
+) -> None:
+    checked = 0
+    for name, page in pages.items():
+        for link in page.links:
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc:
+                continue
+            target = unquote(urlsplit(urljoin(name, link)).path) or name
+            assert (site / target).is_file(), (name, link)
+            if parts.fragment and target in pages:
+                checked += 1
+                assert unquote(parts.fragment) in pages[target].anchors | {""}, (name, link)
+    assert checked > 500
+
+
+def test_a_broken_link_fails_the_build(tmp_path: Path) -> None:
+    broken = {
+        "[x](deploy.md#no-such-heading)": "no-such-heading",
+        "[x](no-such-page.md)": "no-such-page",
+        "[x](#nowhere)": "nowhere",
+        "[x](../src/d3/no_such_file.py)": "no_such_file",
+        "{py:class}`d3.NoSuchName`": "d3.NoSuchName",
+    }
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    for name in ("conf.py", "_ext", "_static"):
+        copy = shutil.copytree if (DOCS / name).is_dir() else shutil.copy
+        copy(DOCS / name, docs / name)
+    (docs / "deploy.md").write_text("# Deploy\n\n## Under load\n")
+    right = "# Home\n\n```{toctree}\ndeploy\n```\n\n[x](deploy.md#under-load)\n"
+    (docs / "index.md").write_text(right + "".join(f"\n{link}\n" for link in broken))
+    done = build(docs, tmp_path / "out", "dummy")
+    assert done.returncode == 1
+    complaints = done.stderr.strip().splitlines()
+    assert len(complaints) == len(broken), done.stderr
+    for complaint in broken.values():
+        assert sum(complaint in line for line in complaints) == 1, complaint
+
+
+def test_what_the_readme_links_to_is_in_the_site(pages: dict[str, Page]) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for target, anchor in re.findall(r"\]\(([^)#:\s]+)(?:#([^)\s]+))?\)", text):
+        file = (ROOT / target).resolve()
+        assert file.exists(), target
+        if anchor and file.is_relative_to(DOCS):
+            page = pages[str(file.relative_to(DOCS)).removesuffix(".md") + ".html"]
+            assert anchor in page.anchors, (target, anchor)
