@@ -30,7 +30,7 @@ _COMPLETION = "_D3_COMPLETE"
 @click.group(
     cls=LazyGroup,
     modules=(
-        *("bench", "calibrate", "dataset", "db", "detect", "doctor", "drift", "evaluate"),
+        *("bench", "calibrate", "config", "dataset", "db", "detect", "doctor", "drift", "evaluate"),
         *("evidence", "explain", "history", "jobs", "keys", "labels", "models", "replay"),
         *("scan", "scans", "serve", "train", "users", "webhooks"),
     ),
