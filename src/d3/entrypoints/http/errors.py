@@ -215,7 +215,9 @@ def problem(
     headers: dict[str, str] | None = None,
 ) -> Response[bytes]:
     """The response to a request that failed."""
-    request_id = request.scope.get("state", {}).get("request_id", "")
+    state = request.scope.get("state", {})
+    state["error_code"] = code  # for the request's span
+    request_id = state.get("request_id", "")
     return Response(
         problem_body(status, code, sentence, request_id, prefix_of(request.scope)),
         status_code=status.value,
