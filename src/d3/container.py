@@ -844,7 +844,7 @@ class Container(containers.DeclarativeContainer):
 
     settings = providers.Dependency(instance_of=Settings)
     clock = providers.ThreadSafeSingleton(_clock)
-    version = providers.Callable(_version)
+    version = providers.Callable(own_version)
     tracer = providers.ThreadSafeSingleton(_tracer, settings, clock, version)
     decoder = providers.ThreadSafeSingleton(_decoder, settings)
     prompts = providers.Factory(_prompts, settings)
@@ -881,7 +881,6 @@ class Container(containers.DeclarativeContainer):
     cache = providers.ThreadSafeSingleton(_cache, settings, serving, engine_sockets)
     single_flight = providers.ThreadSafeSingleton(_single_flight, cache)
     judge = providers.ThreadSafeSingleton(_judge, clock=clock, flights=single_flight, tracer=tracer)
-    version = providers.Callable(own_version)
     engine_links = providers.ThreadSafeSingleton(_engine_links, engine_sockets, version)
     local_host = providers.ThreadSafeSingleton(
         LocalModelHost,
