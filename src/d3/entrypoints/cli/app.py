@@ -1,7 +1,8 @@
 """The command ``d3`` and what all its commands share: errors, exit codes, warnings.
 
 Exit codes: 0 done, 1 a fake was found and ``--fail-on-fake`` given, 2 could not do it, 3 a verdict
-is uncertain and ``--fail-on-uncertain`` given, 130 interrupted. A command and what it needs are imported when it is run.
+is uncertain and ``--fail-on-uncertain`` given, 130 interrupted. A command and what it needs are
+imported when it is run.
 """
 
 from __future__ import annotations
