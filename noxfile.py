@@ -102,6 +102,17 @@ def published(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def image(session: nox.Session) -> None:
+    """Build the image and use it; fails without a Docker daemon. ``nox -s image -- cuda`` for GPUs.
+
+    D3TEST_IMAGE_BUILD has more options of `docker build`, such as --secret and --build-arg.
+    """
+    install(session, "test")
+    session.env["D3TEST_TORCH"] = session.posargs[0] if session.posargs else "cpu"
+    session.run("pytest", "tests/image")
+
+
+@nox.session(default=False)
 def real(session: nox.Session) -> None:
     """Photographs and CLIP's ViT-B/16, fetched or in D3TEST_REAL; weights in D3TEST_WEIGHTS."""
     install(session, "test", "real")
