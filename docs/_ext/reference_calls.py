@@ -96,6 +96,8 @@ def _scopes() -> dict[str, str]:
             found[str(handler.operation_id)] = scopes[-1]
         elif named := re.search(r"\bsees\(request(?:, Scope\.(\w+))?", source):
             found[str(handler.operation_id)] = (named[1] or "read").lower()
+        elif "NamedDependency[HistoryFilter]" in source:  # which asks the same
+            found[str(handler.operation_id)] = "read"
     return found
 
 
