@@ -5,6 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from pygments.lexers.configs import PropertiesLexer
+from sphinx.application import Sphinx
+
 import d3
 
 sys.path.insert(0, str(Path(__file__).with_name("_ext")))
@@ -21,6 +24,8 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "repository",
+    "made_from_code",
+    "help_texts",
 ]
 exclude_patterns = ["_build"]
 nitpicky = True
@@ -39,6 +44,7 @@ autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_class_signature = "mixed"
 add_module_names = False
+toc_object_entries_show_parents = "hide"
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 
@@ -63,3 +69,8 @@ html_theme_options = {
         "color-brand-visited": "#86c5ff",
     },
 }
+
+
+def setup(app: Sphinx) -> None:
+    """Let blocks of a .env file be highlighted."""
+    app.add_lexer("env", PropertiesLexer)
