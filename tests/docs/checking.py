@@ -282,7 +282,7 @@ _KINDS: dict[str, Callable[[str], Any]] = {
     "yaml": lambda text: list(yaml.safe_load_all(text)),
     "toml": tomllib.loads,
     "csv": lambda text: list(csv.reader(io.StringIO(text), strict=True)),
-    "env": _check_settings,
+    "ini": _check_settings,
 }
 
 _CHECKED_PROGRAMS: dict[str, Callable[[list[str]], None]] = {

@@ -30,8 +30,11 @@ from d3.entrypoints.http import create_app
 from d3.settings import Settings
 from tests.serving import clean_environment, serving
 
-ADDRESS = "localhost:5000"
+ADDRESS = "(?:localhost|127.0.0.1):5000"
 """Where pages say that the service is."""
+
+PRINTED = "127.0.0.1:5000"
+"""Where it says itself that it is."""
 
 PATIENCE = 120
 """Seconds for one command."""
@@ -149,14 +152,14 @@ class Shell:
 
     def _here(self, text: str) -> str:
         """The same with the real address of the service, which is started if it is not there."""
-        if ADDRESS not in text:
+        if not re.search(ADDRESS, text):
             return text
         if self._address is None:
             self._serve(self._environ, self.folder)
-        return text.replace(ADDRESS, cast("str", self._address))
+        return re.sub(ADDRESS, cast("str", self._address), text)
 
     def _there(self, text: str) -> str:
-        return text if self._address is None else text.replace(self._address, ADDRESS)
+        return text if self._address is None else text.replace(self._address, PRINTED)
 
     def _answer(self) -> None:
         there, _ = self._door.accept()

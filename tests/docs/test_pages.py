@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from d3 import Detection
 from tests.docs.blocks import OWNED, ROOT, Block, blocks, code_spans
 from tests.docs.checking import check, check_span
 from tests.docs.shell import Shell, commands, differs, session
@@ -30,7 +31,6 @@ ELSEWHERE = {
 LEFT_TO_OTHERS = {"bash", "html", "ts"}
 
 CHECKED = {
-    "README.md": "tests/e2e/test_readme.py runs its first blocks",
     "docs/deploy.md": "its commands are for PostgreSQL, Docker and machines that are not here",
     "docs/detectors.md": "its models are pulled from the network",
     "docs/drift.md": "it needs a history of months",
@@ -175,6 +175,14 @@ def _run_session(shell: Shell, block: Block) -> None:
 def test_what_a_page_names_is_there(page: str) -> None:
     for span in code_spans(_text(page)):
         check_span(span)
+
+
+def test_what_a_result_says_is_what_it_has() -> None:
+    table = _text("docs/results.md").partition("| field | |")[2].partition("## Errors")[0]
+    named = [one for row in table.splitlines() for one in code_spans("".join(row.split("|")[1:2]))]
+    assert len(named) > 20
+    for one in named:
+        assert hasattr(Detection, one) or one in Detection.__dataclass_fields__, one
 
 
 def test_the_lists_of_pages_are_true() -> None:

@@ -532,14 +532,14 @@ def test_a_callback_is_told_once_when_the_job_is_over(start: Callable[..., Servi
     assert len(there.messages) == 1
 
 
-def test_the_readme_begins_a_job_and_is_told(
+def test_the_page_begins_a_job_and_is_told(
     start: Callable[..., Service],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    code = readme.partition("<!-- job -->\n```python\n")[2].partition("```")[0]
+    page = (Path(__file__).parents[2] / "docs/jobs.md").read_text(encoding="utf-8")
+    code = page.partition("<!-- job -->\n```python\n")[2].partition("```")[0]
     (tmp_path / "photos").mkdir()
     for name, image in paintings(3):
         (tmp_path / "photos" / name).write_bytes(image)

@@ -151,10 +151,10 @@ def test_each_shell_gets_its_script(
     assert line in capfd.readouterr().out
 
 
-def test_bash_completes_with_what_the_readme_says(tmp_path: Path) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+def test_bash_completes_with_what_the_page_says(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/command-line.md").read_text(encoding="utf-8")
     line = 'eval "$(_D3_COMPLETE=bash_source d3)"'
-    assert line in readme
+    assert line in page
     script = f"""
         PATH={sysconfig.get_path("scripts")}:$PATH
         {line}
