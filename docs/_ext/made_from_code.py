@@ -63,9 +63,9 @@ def _resolve(
 def _keep_names(_: Sphinx, doctree: nodes.document) -> None:
     """Let links of other pages use a name as it is written: ``#D3_HOME``, not ``#d3-home``."""
     for node in doctree.findall(nodes.inline):
-        for name in node.get("names", ()):
-            if name not in node["ids"]:
-                node["ids"].append(name)
+        name = node.astext()
+        if name.lower() in node.get("names", ()) and name not in node["ids"]:
+            node["ids"].append(name)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
