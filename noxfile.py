@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from hashlib import sha256
 from pathlib import Path
 
 import nox
@@ -101,6 +102,17 @@ def published(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def image(session: nox.Session) -> None:
+    """Build the image and use it; fails without a Docker daemon. ``nox -s image -- cuda`` for GPUs.
+
+    D3TEST_IMAGE_BUILD has more options of `docker build`, such as --secret and --build-arg.
+    """
+    install(session, "test")
+    session.env["D3TEST_TORCH"] = session.posargs[0] if session.posargs else "cpu"
+    session.run("pytest", "tests/image")
+
+
+@nox.session(default=False)
 def real(session: nox.Session) -> None:
     """Photographs and CLIP's ViT-B/16, fetched or in D3TEST_REAL; weights in D3TEST_WEIGHTS."""
     install(session, "test", "real")
@@ -119,6 +131,45 @@ def screenshots(session: nox.Session) -> None:
     find_program(session, "chromium")
     install(session, "test")
     session.run("python", "-m", "tests.console.screenshots", *(session.posargs or ["screenshots"]))
+
+
+@nox.session(default=False)
+def release(session: nox.Session) -> None:
+    """The last commit's wheel and sdist in dist/: built twice alike, checked, and installed
+    on every Python that is on the PATH or can be fetched. `-- --tag` also wants its tag.
+    """
+    install(session, "test")
+    session.install("twine")
+    version = PROJECT["project"]["version"]
+    if "--tag" in session.posargs:
+        if f"v{version}" not in git(session, "tag", "--points-at=HEAD").split():
+            session.error(f"the last commit has no tag v{version}")
+        if f"\n## {version} " not in Path("CHANGELOG.md").read_text(encoding="utf-8"):
+            session.error(f"CHANGELOG.md has no part {version}")
+    session.env["SOURCE_DATE_EPOCH"] = git(session, "log", "-1", "--format=%ct").strip()
+    work = Path(session.create_tmp())
+    digests: list[dict[str, str]] = []
+    for name in ("one", "other"):
+        clone, dist = work / name, work / f"dist-{name}"
+        for folder in (clone, dist):
+            shutil.rmtree(folder, ignore_errors=True)
+        session.run("git", "clone", "--quiet", str(Path.cwd()), str(clone), external=True)
+        session.run("uv", "build", "--quiet", "--out-dir", str(dist), str(clone))
+        built = sorted(dist.glob("d3_deepfake-*"))
+        digests.append({one.name: sha256(one.read_bytes()).hexdigest() for one in built})
+    if digests[0] != digests[1]:
+        session.error(f"the same commit was built twice and differs: {digests}")
+    session.run("twine", "check", "--strict", *map(str, built))
+    shutil.rmtree("dist", ignore_errors=True)
+    Path("dist").mkdir()
+    for one in built:
+        shutil.copy(one, "dist")
+    del session.env["SOURCE_DATE_EPOCH"]
+    session.env["D3TEST_DIST"] = str(Path("dist").resolve())
+    arguments = [one for one in session.posargs if one != "--tag"]
+    session.run("pytest", "-rs", *(arguments or ["tests/release"]))
+    for name, digest in digests[0].items():
+        session.log(f"{digest}  dist/{name}")
 
 
 @nox.session(default=False)
@@ -181,6 +232,11 @@ def bench(session: nox.Session) -> None:
     session.run("python", "benchmarks/scan_ray.py")
     for part in ("idle", "tails", "flood", "vit"):
         session.run("python", "benchmarks/serving/compare.py", part)
+
+
+def git(session: nox.Session, *arguments: str) -> str:
+    """What a command of git prints."""
+    return str(session.run("git", *arguments, external=True, silent=True))
 
 
 def find_program(session: nox.Session, name: str) -> None:

@@ -21,6 +21,8 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "repository",
+    "made_from_code",
+    "help_texts",
 ]
 exclude_patterns = ["_build"]
 nitpicky = True
@@ -39,6 +41,7 @@ autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_class_signature = "mixed"
 add_module_names = False
+toc_object_entries_show_parents = "hide"
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 

@@ -59,9 +59,7 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from importlib.metadata import version
-
-        return version("d3-deepfake")
+        return import_module("d3.domain.installation").own_version()
     if name == "errors":
         return import_module("d3.domain.errors")
     if name not in _HOMES:

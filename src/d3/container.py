@@ -24,8 +24,10 @@ from typing import TYPE_CHECKING, Any
 from dependency_injector import containers, providers
 
 from d3.domain.errors import EngineUnavailable, ImageNotFound, RequestInvalid, SettingsInvalid
+from d3.domain.installation import extra_missing, own_version
 from d3.domain.machine import free_memory
 from d3.domain.panels import PanelRule
+from d3.domain.ports.tracing import NULL_TRACER
 from d3.domain.scans import S3_SCHEME
 from d3.domain.services.accounts import AccountService
 from d3.domain.services.drift import DriftService
@@ -77,6 +79,7 @@ if TYPE_CHECKING:
     from d3.domain.ports.models import ModelRegistry
     from d3.domain.ports.queue import DetectionQueue, QueueEvents
     from d3.domain.ports.scans import ImageCollection, ScanCluster, ScanLedger
+    from d3.domain.ports.tracing import Tracer
     from d3.domain.ports.webhooks import Outbox, Webhooks, WebhookSender
     from d3.domain.services.clips import ClipService
     from d3.domain.services.detection import DetectionService, ImageJudge, SingleFlight
@@ -99,6 +102,20 @@ def _clock() -> Clock:
     from d3.adapters.in_process import SystemClock
 
     return SystemClock()
+
+
+def _tracer(settings: Settings, clock: Clock, version: str) -> Tracer:
+    if not settings.traces:
+        return NULL_TRACER
+    try:
+        from d3.adapters.otel import OpenTelemetryTracer
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("opentelemetry"):
+            raise
+        raise SettingsInvalid(
+            "D3_TRACES needs an extra package.", "pip install '.[otel]', or unset D3_TRACES"
+        ) from error
+    return OpenTelemetryTracer(clock, version)
 
 
 def _limits(settings: Settings) -> Limits:
@@ -467,6 +484,7 @@ def _queue(
     clock: Clock,
     settings: Settings,
     events: QueueEvents | None,
+    tracer: Tracer,
     *,
     serving: bool,
 ) -> DetectionQueue:
@@ -474,14 +492,14 @@ def _queue(
     from d3.adapters.batching import Bounds, ThreadedQueue
 
     if not serving:
-        return ThreadedQueue(detector, clock, Bounds.offline(settings.batch_size), events)
+        return ThreadedQueue(detector, clock, Bounds.offline(settings.batch_size), events, tracer)
     bounds = Bounds(
         batch_size=settings.batch_size,
         images=settings.queue_images,
         size_bytes=settings.queue_bytes,
         bulk_share=settings.bulk_percent / 100,
     )
-    return ThreadedQueue(detector, clock, bounds, events)
+    return ThreadedQueue(detector, clock, bounds, events, tracer)
 
 
 def _take_turns(queues: Collection[DetectionQueue]) -> None:
@@ -509,12 +527,6 @@ def import_for_fronts() -> None:
         *("d3.domain.services.jobs.service", "d3.domain.services.scans.service"),
     ):
         import_module(name)
-
-
-def _version() -> str:
-    from importlib.metadata import version
-
-    return version("d3-deepfake")
 
 
 def _database(settings: Settings) -> Database:
@@ -654,7 +666,7 @@ def _job_runner(settings: Settings, **parts: Any) -> JobRunner:
 
     judge, decoder, isolated = (parts.pop(name) for name in ("judge", "decoder", "isolated"))
     pool, version, links = (parts.pop(name) for name in ("pool", "version", "links"))
-    clips = parts.pop("clips")
+    clips, tracer = parts.pop("clips"), parts.pop("tracer")
     pipeline = partial(
         Pipeline,
         judge,
@@ -674,7 +686,12 @@ def _job_runner(settings: Settings, **parts: Any) -> JobRunner:
         rest = parts["clock"], version
         return [
             JobWorker(
-                *shared, pipeline(threads=_SPOOL_THREADS), *rest, {ItemPlace.SPOOL}, clips.sampling
+                *shared,
+                pipeline(threads=_SPOOL_THREADS),
+                *rest,
+                {ItemPlace.SPOOL},
+                clips.sampling,
+                tracer,
             ),
             JobWorker(
                 *shared,
@@ -682,6 +699,7 @@ def _job_runner(settings: Settings, **parts: Any) -> JobRunner:
                 *rest,
                 {ItemPlace.LINK, ItemPlace.S3},
                 clips.sampling,
+                tracer,
             ),
         ]
 
@@ -752,9 +770,7 @@ def _cluster(settings: Settings, address: str, *, isolate: bool = False) -> Scan
     except ModuleNotFoundError as error:
         if error.name != "ray":
             raise
-        raise SettingsInvalid(
-            "Scanning on a Ray cluster needs an extra package.", "pip install '.[ray]'"
-        ) from error
+        raise extra_missing(SettingsInvalid, "Scanning on a Ray cluster", "ray") from error
     work = partial(_work_on_scan, replace(settings, isolate_decoding=isolate))
     return RayCluster(
         address,
@@ -784,6 +800,7 @@ def working(settings: Settings) -> Iterator[Container]:
         container.host().close(_PASS_SECONDS)
         container.decoder().close()
         container.database().close()
+        container.tracer().close()
 
 
 def _copier(settings: Settings, source: str | Path | None, target: str | Path | None) -> SqlCopier:
@@ -827,6 +844,8 @@ class Container(containers.DeclarativeContainer):
 
     settings = providers.Dependency(instance_of=Settings)
     clock = providers.ThreadSafeSingleton(_clock)
+    version = providers.Callable(own_version)
+    tracer = providers.ThreadSafeSingleton(_tracer, settings, clock, version)
     decoder = providers.ThreadSafeSingleton(_decoder, settings)
     prompts = providers.Factory(_prompts, settings)
     png = providers.ThreadSafeSingleton(_png)
@@ -850,14 +869,18 @@ class Container(containers.DeclarativeContainer):
     serving: providers.Provider[bool] = providers.Object(False)
     queue_events: providers.Provider[QueueEvents | None] = providers.Object(None)
     queue = providers.Factory(
-        _queue, clock=clock, settings=settings, events=queue_events, serving=serving
+        _queue,
+        clock=clock,
+        settings=settings,
+        events=queue_events,
+        tracer=tracer,
+        serving=serving,
     )
     decoding = providers.ThreadSafeSingleton(_decoding, settings)
     engine_sockets: providers.Provider[Sequence[Path]] = providers.Object(())
     cache = providers.ThreadSafeSingleton(_cache, settings, serving, engine_sockets)
     single_flight = providers.ThreadSafeSingleton(_single_flight, cache)
-    judge = providers.ThreadSafeSingleton(_judge, clock=clock, flights=single_flight)
-    version = providers.Callable(_version)
+    judge = providers.ThreadSafeSingleton(_judge, clock=clock, flights=single_flight, tracer=tracer)
     engine_links = providers.ThreadSafeSingleton(_engine_links, engine_sockets, version)
     local_host = providers.ThreadSafeSingleton(
         LocalModelHost,
@@ -886,7 +909,7 @@ class Container(containers.DeclarativeContainer):
         seconds=settings.provided.follow_seconds,
     )
     detection = providers.ThreadSafeSingleton(
-        _detection, host=host, decoder=decoder, judge=judge, pool=decoding
+        _detection, host=host, decoder=decoder, judge=judge, pool=decoding, tracer=tracer
     )
     clip_reader = providers.ThreadSafeSingleton(_clip_reader, settings)
     clips = providers.ThreadSafeSingleton(
@@ -958,6 +981,7 @@ class Container(containers.DeclarativeContainer):
         sender=webhook_sender.provider,
         clock=clock,
         seconds=settings.provided.webhook_seconds,
+        tracer=tracer,
     )
     account_service = providers.ThreadSafeSingleton(AccountService, accounts=accounts, clock=clock)
     secrets = providers.ThreadSafeSingleton(_secrets, settings)
@@ -980,6 +1004,7 @@ class Container(containers.DeclarativeContainer):
         collection=collection.provider,
         threads=settings.provided.decode_threads,
         batch_size=settings.provided.batch_size,
+        tracer=tracer,
     )
     evidence_bundles = providers.ThreadSafeSingleton(_evidence_bundles, settings)
     evidence = providers.ThreadSafeSingleton(
@@ -1002,7 +1027,9 @@ class Container(containers.DeclarativeContainer):
     drift = providers.ThreadSafeSingleton(
         DriftService, history=history, registry=registry, host=host, clock=clock
     )
-    history_writer = providers.ThreadSafeSingleton(HistoryWriter, history=history, clock=clock)
+    history_writer = providers.ThreadSafeSingleton(
+        HistoryWriter, history=history, clock=clock, tracer=tracer
+    )
     job_ledger = providers.ThreadSafeSingleton(_job_ledger, database)
     spool = providers.ThreadSafeSingleton(_spool, settings)
     jobs = providers.ThreadSafeSingleton(
@@ -1029,6 +1056,7 @@ class Container(containers.DeclarativeContainer):
         pool=decoding,
         links=links.provider,
         version=version,
+        tracer=tracer,
     )
     request_log = providers.ThreadSafeSingleton(RequestLogWriter, history=history, clock=clock)
     prediction = providers.ThreadSafeSingleton(

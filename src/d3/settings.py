@@ -443,6 +443,13 @@ class Settings:
         "D3_LOG_LEVEL", "info", "lowest level that is logged"
     )
 
+    traces: bool = _variable(
+        "D3_TRACES",
+        False,
+        "whether to send traces to an OpenTelemetry collector, which OTEL_EXPORTER_OTLP_ENDPOINT "
+        "names; needs the extra otel",
+    )
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "home", Path(self.home))  # many will give text
 

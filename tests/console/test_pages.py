@@ -230,7 +230,7 @@ def test_models_of_other_architectures_are_uploaded_and_what_is_missing_is_told(
     Container(settings=home.settings()).registry().put(replace(witness, manifest=foreign))
     visit(page, "Models")
     expect(page.locator("#models li", has_text="theirs").locator(".notice")).to_contain_text(
-        "pip install -U d3-theirs"
+        "The package 'd3-theirs' provides it: install or update it from a source that you trust."
     )
     content = witness.paths["network"].read_bytes()
     network = file("net.safetensors", content, "application/octet-stream")

@@ -13,10 +13,12 @@ import pytest
 from d3.container import Container
 from d3.domain.accounts import Scope
 from d3.domain.errors import AccessRefused
+from d3.domain.history import HistoryFilter
 from d3.domain.services.accounts import AccountService
 from d3.settings import Settings
 from tests.e2e.conftest import Finished, Run
 from tests.prototype import PLAIN_KEY, make_prototype
+from tests.serving import clean_environment
 from tests.support.history import an_entry
 from tests.support.servers import PostgresqlServer
 
@@ -231,3 +233,66 @@ def test_an_older_database_is_kept_before_a_command_upgrades_it(d3: D3, fresh: P
     (kept,) = fresh.glob("d3.db.before-upgrade-of-0001.*")
     with closing(sqlite3.connect(kept)) as connection:
         assert connection.execute("SELECT username FROM users").fetchone() == ("ada",)
+
+
+def test_deleting_a_user_asks_what_becomes_of_their_results(d3: D3, fresh: Path) -> None:
+    for name in ("ada", "grace"):
+        d3("users", "add", name)
+    settings = Settings(home=fresh)
+    history = history_of(settings)
+    history.add_many([an_entry("hers.png", user_id=1)])
+    delete = ("users", "delete", "ada")
+    for options in ([], ["--yes"]):
+        refused = d3(*delete, *options)
+        assert refused.code == 2
+        assert "ada has 1 result and 0 jobs. Say --results keep or" in refused.err
+    unconfirmed = d3(*delete, "--results", "delete")
+    assert (unconfirmed.code, unconfirmed.out) == (2, "")
+    assert "Confirm with --yes" in unconfirmed.err
+    assert d3(*delete, "--results", "delete", "--give-to", "grace", "--yes").code == 2
+    assert d3(*delete, "--results", "keep", "--give-to", "nobody", "--yes").code == 2
+    assert d3(*delete, "--results", "keep", "--give-to", "ada", "--yes").code == 2
+    assert "ada" in d3("users", "list").out
+    done = d3(*delete, "--results", "keep", "--give-to", "grace", "--yes")
+    assert (done.code, done.out) == (0, "Deleted ada.\n")
+    assert "1 result and 0 jobs belong to grace now" in done.err
+    assert "No admin has a valid key" in done.err
+    assert history.get(1).user_id == 2
+    gone = json.loads(d3("users", "delete", "grace", "--results", "delete", "-y", "--json").out)
+    assert (gone["results"], gone["results_kept"], gone["username"]) == (1, False, "grace")
+    missing = d3(*delete, "--yes")
+    assert missing.code == 2
+    assert "There is no user 'ada'" in missing.err
+    d3("users", "add", "lin")
+    assert d3("users", "delete", "lin", "--yes").code == 0  # there is nothing to decide
+
+
+def test_somebody_at_a_terminal_is_asked(fresh: Path) -> None:
+    """Over a real terminal, whose answers decide."""
+    import os
+    import pty
+    import subprocess
+    import sys
+
+    settings = Settings(home=fresh)
+    service: AccountService = Container(settings=settings).account_service()
+    Container(settings=settings).schema().make_ready()
+    service.add_user("ada")
+    history_of(settings).add_many([an_entry("hers.png", user_id=1)])
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "d3", "users", "delete", "ada"],
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=fresh,
+        env=clean_environment(D3_HOME=str(fresh)),
+    )
+    os.write(ours, b"sell\ndelete\ny\n")
+    out, err = process.communicate(timeout=120)
+    os.close(theirs)
+    os.close(ours)
+    assert (process.returncode, out) == (0, b"Deleted ada.\n"), err
+    assert b"This deletes ada, 1 result" in err
+    assert b"'sell' is not one of" in err
+    assert history_of(settings).page(HistoryFilter(), 10).total == 0

@@ -194,8 +194,8 @@ def test_a_model_of_a_package_that_is_not_installed_says_which(
     foreign = replace(model.manifest, architecture="theirs", package="d3-theirs")
     registry = FilesystemRegistry(Path(environ["D3_HOME"]) / "models")
     registry.put(replace(model, manifest=foreign))
-    words = "needs the architecture 'theirs', which is not installed. Install or update the "
-    words += "package that provides it: pip install -U d3-theirs"
+    words = "needs the architecture 'theirs', which is not installed. The package "
+    words += "'d3-theirs' provides it: install or update it from a source that you trust."
     listed = run("models", "list", **environ)
     assert "theirs" in listed.out
     assert words in " ".join(listed.err.split())
@@ -213,7 +213,7 @@ def test_a_model_of_a_package_that_is_not_installed_says_which(
     told = " ".join(one["found"] + one["remedy"] for one in warned if one["check"] == "panel")
     assert "theirs of D3_PANEL is missing" in told
     assert "gone of D3_PANEL is missing: There is no model 'gone'" in told
-    assert "pip install -U d3-theirs" in told
+    assert "The package 'd3-theirs' provides it" in told
 
 
 def test_a_missing_member_that_can_be_pulled_is_told_so(run: Run, environ: dict[str, str]) -> None:

@@ -60,7 +60,7 @@ def d3(run: Run, database: Database, tmp_path: Path) -> D3:
 
 def test_jobs_are_listed_shown_and_cancelled(d3: D3) -> None:
     listed = d3("list").out.splitlines()
-    assert listed[1].split() == [ID, "running", *"311001", "2026-03-01", "12:00"]
+    assert listed[3].split() == [ID, "running", *"311001", "2026-03-01", "12:00"]
     (found,) = map(json.loads, d3("list", "--json").out.splitlines())
     assert (found["id"], found["counts"]["waiting"]) == (ID, 1)
     assert json.loads(d3("show", ID, "--json").out) == found

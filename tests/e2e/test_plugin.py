@@ -141,7 +141,7 @@ def test_without_it_its_models_say_what_to_install(environment: Environment) -> 
         )
     finally:
         aside.rename(metadata)
-    assert "pip install -U d3-highpass" in " ".join(done.stderr.split())
+    assert "The package 'd3-highpass' provides it" in " ".join(done.stderr.split())
 
 
 def test_one_that_cannot_be_imported_is_told_and_the_others_go_on(

@@ -242,7 +242,7 @@ def test_a_model_whose_architecture_is_missing_says_which_package_to_install(
     gone = replace(model, manifest=replace(model.manifest, architecture="gone"))
     for use in (TorchEngine("cpu").load, lambda one: TorchArchitectures().check(one, "file.d3")):
         with pytest.raises(
-            ArchitectureUnavailable, match="pip install -U colour-detector"
+            ArchitectureUnavailable, match="The package 'colour-detector' provides it"
         ) as caught:
             use(gone)
         assert "'gone'" in caught.value.problem

@@ -176,7 +176,7 @@ def test_a_bundle_of_an_architecture_that_is_not_installed_says_what_to_install(
     there.registry().put(replace(others[0], manifest=foreign))
     bundling.write("witness", tmp_path / "theirs.d3bundle")
     elsewhere, here = service(tmp_path / "elsewhere")
-    with pytest.raises(ArchitectureUnavailable, match="pip install -U d3-theirs"):
+    with pytest.raises(ArchitectureUnavailable, match="The package 'd3-theirs' provides it"):
         elsewhere.read(tmp_path / "theirs.d3bundle")
     assert [one.manifest.name for one in here.registry().list()] == ["starter"]
 

@@ -545,7 +545,7 @@ def test_nonsense_from_a_child_is_not_believed(monkeypatch: pytest.MonkeyPatch) 
 
 def test_without_the_package_it_is_said_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "find_spec", lambda _: None)
-    with pytest.raises(VideoUnavailable, match=r"d3-deepfake\[video\]"):
+    with pytest.raises(VideoUnavailable, match=r"extra 'video'.*, run .* install .*av>="):
         read(movie(1))
     frames, _ = read(animation("GIF"), ALL_FRAMES)
     assert len(frames) == 6

@@ -154,7 +154,7 @@ def test_heads_beside_use_the_form_too(made: Made, tmp_path: Path) -> None:
     ("settings", "sentence"),
     [
         ({"engine": "torch"}, "Only OpenVINO can run int8"),
-        ({}, "OpenVINO is not installed"),
+        ({}, "needs D3's extra 'openvino', which is not installed"),
         ({"cuda_device": 0}, "D3 uses a GPU"),
         ({"engine": "auto"}, "no int8 instructions"),
     ],
@@ -301,7 +301,7 @@ def test_without_its_packages_the_extra_is_named(
     made: Made, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(quantizing, "find_spec", lambda name: None if name == package else 1)
-    refused(made, made.images, EngineMissing, rf"needs {package}.*\[openvino\]")
+    refused(made, made.images, EngineMissing, rf"extra 'openvino'.*{package}")
 
 
 def test_models_that_cannot_get_a_form_are_named_before_the_work(made: Made) -> None:

@@ -176,7 +176,7 @@ def test_a_model_whose_package_is_not_installed_is_listed_with_what_to_install(
     (details,) = [
         one for one in service.http.get(LIST).json()["details"] if one["name"] == "theirs"
     ]
-    assert "pip install -U d3-theirs" in details["trouble"]
+    assert "The package 'd3-theirs' provides it" in details["trouble"]
 
 
 def test_the_starters_name_is_taken(service: Service, head: bytes) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,8 @@ from d3.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
+LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 SERVICES: dict[str, Any] = COMPOSE["services"]
 SECRETS = {"POSTGRES_PASSWORD": "one secret", "MINIO_SECRET_KEY": "another secret"}
 
@@ -158,7 +163,9 @@ def test_the_health_check_asks_what_the_service_answers() -> None:
 
 def test_it_runs_as_nobody_in_particular_and_writes_where_a_volume_is() -> None:
     stage = last_stage()
-    assert [rest for name, rest in stage if name == "USER"] == ["d3"]
+    (user,) = (rest for name, rest in stage if name == "USER")
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user)  # by number: Kubernetes' runAsNonRoot needs it
+    assert f"--uid {user.split(':')[0]} " in str(instructions())
     home = str(settings().home)
     assert [rest for name, rest in stage if name == "VOLUME"] == [home]
     (volume,) = SERVICES["d3"]["volumes"]
@@ -170,6 +177,70 @@ def test_it_runs_as_nobody_in_particular_and_writes_where_a_volume_is() -> None:
 @pytest.mark.parametrize("name", sorted(set(SERVICES) - {"d3", "replica"}))
 def test_images_are_pinned(name: str) -> None:
     assert re.fullmatch(r"[a-z0-9./-]+:v?[0-9]+\.[0-9.]+(-alpine)?", SERVICES[name]["image"])
+
+
+def test_the_images_labels_tell_of_its_version_source_and_licence() -> None:
+    stage = last_stage()
+    (labels,) = (shlex.split(rest) for name, rest in stage if name == "LABEL")
+    given = {one.split("=")[0].rpartition(".")[2]: one.split("=")[1] for one in labels}
+    assert given["licenses"] == PROJECT["license"]
+    asked = {rest.split("=")[0] for name, rest in stage if name == "ARG"}
+    for name in ("version", "revision", "created", "source", "torch"):
+        assert given[name] == f"${{{name.upper()}}}"
+        assert name.upper() in asked
+
+
+def test_no_address_key_or_password_of_a_registry_stands_in_the_dockerfile() -> None:
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    assert set(re.findall(r"https?://([^/\s\"]+)", text)) == {
+        "download.pytorch.org",
+        "127.0.0.1:'",  # the health check
+    }
+    assert not re.search(r"ARG \w*(PASSWORD|TOKEN|SECRET|INDEX_URL)", text)
+
+
+@pytest.mark.parametrize("torch", ["cpu", "cuda"])
+def test_every_package_of_the_image_is_pinned_and_only_the_cuda_one_has_cuda(
+    tmp_path: Path, torch: str
+) -> None:
+    made = wanted(tmp_path, torch, "openvino, video")
+    names = {re.split(r"[ =\[;>]", line)[0] for line in made["needs"].splitlines()}
+    assert {"torch", "numpy", "openvino", "av"} <= names
+    assert not names & {"torchvision", "open_clip_torch", "pytest"}
+    locked = dict(re.findall(r"^([\w.-]+)==([\w.]+)", made["lock"], re.MULTILINE))
+    assert {one.lower().replace("_", "-") for one in names - {"torch"}} <= set(locked)
+    assert len(re.findall("--hash=sha256:", made["lock"])) >= len(locked)
+    assert ("torch" in locked) == ("nvidia-cublas" in locked) == (torch == "cuda")
+    version = re.search(r"^torch==([\d.]+)", LOCK, re.MULTILINE)
+    assert version is not None
+    assert made["torch"] == f"torch=={version[1]}\n"
+    assert made["uv"].startswith("uv==")
+
+
+def test_torchvision_comes_from_where_torch_comes_from(tmp_path: Path) -> None:
+    made = wanted(tmp_path, "cpu", "open-clip")
+    assert re.fullmatch(r"torch==[\d.]+\ntorchvision==[\d.]+\n", made["torch"])
+    assert "\ntorchvision==" not in made["lock"]
+
+
+@pytest.mark.parametrize(
+    ("torch", "extras", "words"),
+    [("rocm", "", "neither cpu nor cuda"), ("cpu", "vide", "no extra vide. It has .*video")],
+)
+def test_an_image_that_cannot_be_made_is_refused(
+    tmp_path: Path, torch: str, extras: str, words: str
+) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        wanted(tmp_path, torch, extras)
+    assert re.search(words, failed.value.stderr)
+    assert not list(tmp_path.iterdir())
+
+
+def wanted(folder: Path, *arguments: str) -> dict[str, str]:
+    """What deploy/image/requirements.py writes, by the file's name."""
+    command = [sys.executable, "deploy/image/requirements.py", *arguments, str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    return {one.stem: one.read_text(encoding="utf-8") for one in folder.iterdir()}
 
 
 def test_what_is_copied_into_the_image_is_let_through_and_nothing_else() -> None:

@@ -12,7 +12,16 @@ import httpx
 
 from d3.adapters.web.clients import new_http_client
 from d3.client.calls import judging, notifying, registry, results, scanning
-from d3.client.steps import Answer, Call, Pages, Pause, Sender, Steps, method_of
+from d3.client.steps import (
+    Answer,
+    Call,
+    Pages,
+    Pause,
+    Sender,
+    Steps,
+    method_of,
+    trace_of_caller,
+)
 from d3.client.uploads import Beside, Form, MeasuredForm
 from d3.domain.errors import RequestInvalid
 
@@ -173,7 +182,7 @@ class AsyncClient:
                 step.method,
                 step.path,
                 params=step.query,
-                headers=self._sender.headers | headers,
+                headers=self._sender.headers | trace_of_caller() | headers,
                 content=Beside(content) if isinstance(content, MeasuredForm) else content,
             )
         except httpx.TransportError as error:

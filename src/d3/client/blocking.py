@@ -13,7 +13,16 @@ import httpx
 
 from d3.adapters.web.clients import new_http_client
 from d3.client.calls import judging, notifying, registry, results, scanning
-from d3.client.steps import Answer, Call, Pages, Pause, Sender, Steps, method_of
+from d3.client.steps import (
+    Answer,
+    Call,
+    Pages,
+    Pause,
+    Sender,
+    Steps,
+    method_of,
+    trace_of_caller,
+)
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -159,7 +168,7 @@ class Client:
                 step.method,
                 step.path,
                 params=step.query,
-                headers=self._sender.headers | headers,
+                headers=self._sender.headers | trace_of_caller() | headers,
                 content=content,
             )
         except httpx.TransportError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import random
 import re
+import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -184,6 +185,16 @@ class Sender:
                 pause = _retry_after(answer, attempt)
                 attempt += 1
             yield Pause(pause)
+
+
+def trace_of_caller() -> dict[str, str]:
+    """Headers that tell the service the caller's current span, where OpenTelemetry is in use."""
+    headers: dict[str, str] = {}
+    if "opentelemetry.trace" in sys.modules:  # else there is no span, and nothing to import
+        from opentelemetry.propagate import inject
+
+        inject(headers)
+    return headers
 
 
 def _checked_address(text: str) -> str:

@@ -82,6 +82,25 @@ class User:
     is_active: bool = True
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holdings:
+    """What a user has, in numbers.
+
+    Attributes:
+        results: in the history.
+        keys: also those that no longer work.
+        webhooks: of theirs.
+        jobs: all of theirs.
+        open_jobs: those that are not over.
+    """
+
+    results: int = 0
+    keys: int = 0
+    webhooks: int = 0
+    jobs: int = 0
+    open_jobs: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class HostUser:
     """A user whom the application that D3 is part of has authenticated.

@@ -830,6 +830,12 @@ class UserNotFound(AccountError):
     code = "user_not_found"
 
 
+class UserBusy(AccountError):
+    """An account has jobs that are not over, so it cannot be deleted."""
+
+    code = "user_busy"
+
+
 class KeyNotFound(AccountError):
     """There is no API key with this id.
 

@@ -134,7 +134,7 @@ class D3:
         """Judge a video, or every frame of an animated image: one detection of many frames.
 
         ``Detection.clip_verdict`` has each frame's probability, and the rule of the verdict.
-        Videos need the extra ``video``: ``pip install 'd3-deepfake[video]'``.
+        Videos need D3's extra ``video``; without it, the error says how to install it.
 
         Args:
             source: a path, the bytes of a file, or an open file with a descriptor.

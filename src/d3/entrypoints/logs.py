@@ -11,6 +11,8 @@ from typing import Any, Literal, TextIO
 
 import structlog
 
+from d3.domain.ports.tracing import current
+
 LogFormat = Literal["auto", "text", "json"]
 _EXTRA = ("request_id", "method", "path", "status", "milliseconds", "requests")
 _WARNINGS_A_SECOND = 10
@@ -30,6 +32,7 @@ def configure_logs(
     as_text = form == "text" or (form == "auto" and stream.isatty())
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        _add_trace,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -77,6 +80,15 @@ def configure_logs(
     # Callers decide how often these warn: each malformed request is one line.
     for name in ("uvicorn.error", "d3.http"):
         logging.getLogger(name).addFilter(FewWarnings())
+
+
+def _add_trace(
+    _logger: Any, _method: str, line: structlog.types.EventDict
+) -> structlog.types.EventDict:
+    """Name the span in which something was logged."""
+    if (here := current.get()) is not None:
+        line["trace_id"], line["span_id"] = f"{here.trace_id:032x}", f"{here.span_id:016x}"
+    return line
 
 
 def _process_field(process: str) -> structlog.types.Processor:

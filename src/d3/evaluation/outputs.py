@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from d3.domain.files import put
+from d3.domain.installation import DISTRIBUTION
 from d3.domain.ports.images import ImageDecoder
 from d3.domain.scoring import Share
 from d3.evaluation.bootstrap import replicates_for
@@ -108,7 +109,7 @@ def _panel_record(panel: Panel) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Of Python and the packages that matter."""
-    names = {"d3": "d3-deepfake", "numpy": "numpy", "pillow": "pillow", "torch": "torch"}
+    names = {"d3": DISTRIBUTION, "numpy": "numpy", "pillow": "pillow", "torch": "torch"}
     return {"python": platform.python_version()} | {
         name: version(package) for name, package in names.items()
     }

@@ -23,6 +23,7 @@ import msgspec
 
 from d3.domain.errors import RequestInvalid
 from d3.domain.files import replacing
+from d3.domain.installation import extra_missing
 from d3.domain.ports.scans import ScanLedger
 from d3.domain.records import fields_of
 from d3.domain.scans import ROW_FIELDS, Scan, ScanRow, stored_uri
@@ -76,7 +77,7 @@ def write_rows(rows: Iterable[ScanRow], target: Path, form: str) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         if form == "parquet":
             if not write_parquet(rows, target, _TYPES):
-                raise RequestInvalid("Parquet needs an extra package.", "pip install '.[parquet]'")
+                raise extra_missing(RequestInvalid, "Parquet", "parquet")
             return
         with replacing(target) as partial, partial.open("wb") as stream:
             stream.writelines(chunks_of(rows, form))

@@ -283,6 +283,26 @@ class AccountsContract:
                 accounts.rotate_key(key.key_id, HOUR, None, NOON)
         assert len(accounts.keys()) == 2
 
+    def test_a_deleted_user_is_gone_with_their_keys_and_their_name_is_free(
+        self, accounts: Accounts, ada: User
+    ) -> None:
+        grace = accounts.add_user("grace", None, NOON)
+        made = accounts.create_key(ada.id, NewKey(), NOON)
+        kept = accounts.create_key(grace.id, NewKey(), NOON)
+        assert accounts.holdings(ada.id).keys == 1
+        assert accounts.delete_user(ada.id, NOON, keep=True, heir=grace.id).keys == 1
+        assert accounts.users() == [grace]
+        with pytest.raises(KeyInvalid):
+            accounts.authenticate(made.key, NOON)
+        assert accounts.authenticate(kept.key, NOON).user_id == grace.id
+        for gone in (ada.id, *NOBODYS):
+            with pytest.raises(UserNotFound):
+                accounts.delete_user(gone, NOON, keep=True)
+        assert accounts.add_user("ada", "ada@example.org", NOON).id not in {ada.id, grace.id}
+        with pytest.raises(UserNotFound):
+            accounts.delete_user(grace.id, NOON, keep=True, heir=ada.id)
+        assert accounts.user("grace") == grace
+
     def test_keys_are_listed_oldest_first_and_by_user(self, accounts: Accounts, ada: User) -> None:
         grace = accounts.add_user("grace", None, NOON)
         late = accounts.create_key(ada.id, NewKey(), NOON + HOUR)

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from d3.domain.accounts import (
     Admission,
     ApiKey,
+    Holdings,
     IssuedKey,
     NewKey,
     Principal,
@@ -34,6 +35,7 @@ class MemoryAccounts:
 
     def __init__(self) -> None:
         self._users: dict[int, User] = {}
+        self._last = 0
         self._keys: dict[str, ApiKey] = {}
         self._fingerprints: dict[str, str] = {}
         self._lock = threading.RLock()
@@ -46,7 +48,7 @@ class MemoryAccounts:
             for other in self._users.values():
                 if other.username == username or email in {other.email} - {None}:
                     raise UserExists("The username or the email is another account's.")
-            id_ = max(self._users, default=0) + 1
+            self._last = id_ = self._last + 1
             self._users[id_] = User(id=id_, username=username, email=email, created_at=in_utc(now))
             return self._users[id_]
 
@@ -66,6 +68,24 @@ class MemoryAccounts:
         with self._lock:
             self._users[user_id] = replace(self._known(user_id), is_active=active)
             return self._users[user_id]
+
+    def holdings(self, user_id: int) -> Holdings:
+        """What an account has: here, keys."""
+        return Holdings(keys=len(self.keys(user_id)))
+
+    def delete_user(
+        self, user_id: int, now: datetime, *, keep: bool, heir: int | None = None
+    ) -> Holdings:
+        """Close an account for good."""
+        del now, keep
+        with self._lock:
+            for one in {user_id} if heir is None else {user_id, heir}:
+                self._known(one)
+            had = self.holdings(user_id)
+            for key in self.keys(user_id):
+                del self._keys[key.key_id], self._fingerprints[key.key_id]
+            del self._users[user_id]
+            return had
 
     def create_key(self, user_id: int, new: NewKey, now: datetime) -> IssuedKey:
         """Make a key for an account."""

@@ -104,9 +104,22 @@ class Answers:
         """Whether the caller runs on this thread."""
         return threading.current_thread() is self._thread
 
-    def scored(self, one: Batch, logits: Logits, seconds: float, began: float) -> None:
-        """Deliver the logits of a pass."""
-        self._jobs.put(lambda: _hand_out(one, logits, seconds, began))
+    def scored(
+        self,
+        one: Batch,
+        logits: Logits,
+        seconds: float,
+        began: float,
+        then: Callable[[], None] | None = None,
+    ) -> None:
+        """Deliver the logits of a pass, then do something else, if it is given."""
+
+        def hand_out() -> None:
+            _hand_out(one, logits, seconds, began)
+            if then is not None:
+                then()
+
+        self._jobs.put(hand_out)
 
     def drawn(self, one: Batch, logits: list[Map], explainer: Explainer) -> None:
         """Deliver parts of heat maps."""

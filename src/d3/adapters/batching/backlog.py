@@ -13,6 +13,7 @@ from typing import Any
 from d3.domain.heatmaps import Map
 from d3.domain.images import Pixels
 from d3.domain.ports.queue import Lane, Scored
+from d3.domain.ports.tracing import TraceContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ class Submission:
         apart: whether these are parts of a heat map, which share a pass only with each other.
         batch_size: largest pass that it may be part of, in images; None for the queue's limit.
         claim: called once, before its first pass; says whether it is still wanted.
+        trace: where the work lies; None if it is not traced.
         taken: images that are in passes already.
         gone: answered, or not wanted any more.
     """
@@ -78,6 +80,7 @@ class Submission:
     apart: bool = False
     batch_size: int | None = None
     claim: Callable[[], bool] = _always
+    trace: TraceContext | None = None
     taken: int = 0
     claimed: bool = False
     gone: bool = False

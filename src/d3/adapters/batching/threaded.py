@@ -31,6 +31,7 @@ from d3.adapters.batching.backlog import (
     Submission,
 )
 from d3.adapters.batching.policy import Bounds, Policy
+from d3.adapters.batching.spans import trace_late, trace_lost, trace_pass
 from d3.adapters.batching.turns import Turns
 from d3.domain.backoff import pause_after
 from d3.domain.errors import DeviceOutOfMemory, ModelNotLoaded, Overloaded
@@ -39,6 +40,7 @@ from d3.domain.images import Pixels
 from d3.domain.ports.clock import Clock
 from d3.domain.ports.detector import Detector, EarlyStarter, Explainer, Logits
 from d3.domain.ports.queue import Delay, Lane, QueueEvents, Scored, Waiting
+from d3.domain.ports.tracing import NULL_TRACER, Tracer, current
 
 _LOG = logging.getLogger(__name__)
 _PROBE_SECONDS = 5.0
@@ -82,6 +84,7 @@ class ThreadedQueue:
         clock: for durations and deadlines.
         bounds: limits of what waits and of a forward pass.
         events: gets the queue's events; None for nothing.
+        tracer: is told how long images waited and how long their passes took.
 
     Attributes:
         turns: of detectors whose passes must not run at the same time; its own alone at first.
@@ -93,8 +96,10 @@ class ThreadedQueue:
         clock: Clock,
         bounds: Bounds = Bounds(),
         events: QueueEvents | None = None,
+        tracer: Tracer = NULL_TRACER,
     ) -> None:
         self._detector = detector
+        self._tracer = tracer
         self.turns = Turns()
         self._clock = clock
         self._bounds = bounds
@@ -238,6 +243,7 @@ class ThreadedQueue:
             apart=want.apart,
             batch_size=want.batch_size,
             claim=claim,
+            trace=current.get() if self._tracer.enabled else None,
         )
         with self._changed:
             self._policy.enter(entry)
@@ -311,6 +317,7 @@ class ThreadedQueue:
             for entry in expired:
                 self._events.dropped(entry.lane, "expired", entry.images)
             self._answers.expired(expired)
+            trace_late(self._tracer, expired, self._clock.monotonic())
         if chosen is not None:
             turns = self.turns
             turns.wait(self._deliver)
@@ -384,7 +391,10 @@ class ThreadedQueue:
 
     def _hand_over(self, chosen: Batch, logits: Logits, began: float, seconds: float) -> None:
         self._events.scored(chosen.images, self._policy.fill(chosen), seconds)
-        self._answers.scored(chosen, logits, seconds, began)
+        then = None
+        if self._tracer.enabled:
+            then = partial(trace_pass, self._tracer, chosen, began, seconds, self._detector.device)
+        self._answers.scored(chosen, logits, seconds, began, then)
 
     def _draw(self, chosen: Batch) -> _Started:
         """Score windows of heat maps."""
@@ -430,6 +440,7 @@ class ThreadedQueue:
             self._events.out_of_memory()
         if lost is not None:
             self._events.dropped(lost.lane, "failed", lost.images)
+            trace_lost(self._tracer, lost, error, self._clock.monotonic())
             self._answers.failed(lost, error)
 
     def _probe(self) -> None:

@@ -25,6 +25,7 @@ from d3.domain.folders import (
     unreadable_folder,
 )
 from d3.domain.images import ImageSource
+from d3.domain.installation import extra_missing
 from d3.domain.ports.scans import Listed
 from d3.domain.scans import S3_SCHEME
 from d3.domain.tables import SAMPLE_CHARACTERS, image_column, layout_of
@@ -220,9 +221,7 @@ def _parquet(file: Path) -> Iterator[str]:
     try:
         from pyarrow import parquet
     except ImportError as error:
-        raise RequestInvalid(
-            "A Parquet list needs an extra package.", "pip install '.[parquet]'"
-        ) from error
+        raise extra_missing(RequestInvalid, "A Parquet list", "parquet", public=True) from error
     with parquet.ParquetFile(file) as table:
         names = table.schema_arrow.names
         wanted = names[image_column(names) or 0]

@@ -20,6 +20,7 @@ from d3.adapters.openvino.store import PreparedEncoders, compile_options
 from d3.adapters.sharing import Shared, check_input, shape_of, shared_permutations
 from d3.domain.errors import DeviceOutOfMemory, EngineMissing, EngineUnavailable
 from d3.domain.images import Pixels
+from d3.domain.installation import extra_missing
 from d3.domain.machine import processor
 from d3.domain.models import StoredModel
 from d3.domain.ports.detector import Logits
@@ -92,9 +93,11 @@ class OpenVinoEngine:
         try:
             import openvino
         except ImportError as error:
-            raise EngineMissing(
-                "OpenVINO is not installed.",
-                "Run pip install '.[openvino]', or set D3_ENGINE=torch.",
+            raise extra_missing(
+                EngineMissing,
+                "The engine OpenVINO",
+                "openvino",
+                otherwise="Or set D3_ENGINE=torch.",
             ) from error
         self._core = openvino.Core()
         self._version = openvino.get_version()

@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version as version_of
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from d3.domain.errors import (
 )
 from d3.domain.files import Progress, no_progress, storage_errors
 from d3.domain.images import DecodedImage
+from d3.domain.installation import extra_missing, own_version
 from d3.domain.machine import processor
 from d3.domain.models import (
     D3,
@@ -162,7 +162,7 @@ class QuantizeService:
                 measured=measured,
                 images_sha256=digest,
                 base_sha256=model.manifest.sha256,
-                tools=tools | {"d3": version_of("d3-deepfake"), "processor": processor()["name"]},
+                tools=tools | {"d3": own_version(), "processor": processor()["name"]},
             )
             manifest = replace(
                 model.manifest,
@@ -180,10 +180,7 @@ class QuantizeService:
     def _engine(self) -> OpenVinoEngine:
         for package in ("openvino", "nncf"):
             if find_spec(package) is None:
-                raise EngineMissing(
-                    f"Quantizing needs {package}, which is not installed.",
-                    "Run pip install '.[openvino]'.",
-                )
+                raise extra_missing(EngineMissing, "Quantizing", "openvino")
         if not multiplies_int8():
             raise QuantizationFailed(
                 "This CPU has no int8 instructions (VNNI), so int8 cannot be measured here.",

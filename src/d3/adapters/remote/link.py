@@ -52,6 +52,7 @@ class Asked:
         deadline: on the monotonic clock.
         batch_size: largest pass that it may be in; 0 for the queue's limit.
         sha: of the file of a single image; zeros for none.
+        trace: where the work lies; zeros for nowhere.
         manifests: of the models that are asked.
         number: of their detector, in the engine process that it is sent to.
         attempts: how often it was sent.
@@ -66,6 +67,7 @@ class Asked:
     deadline: float
     batch_size: int = 0
     sha: bytes = wire.NO_SHA
+    trace: bytes = wire.NO_TRACE
     future: Future[Any] = field(default_factory=Future)
     number: int = 0
     attempts: int = 0
@@ -89,6 +91,7 @@ class Asked:
             batch_size=self.batch_size,
             deadline=self.deadline,
             sha=self.sha,
+            trace=self.trace,
         )
 
 

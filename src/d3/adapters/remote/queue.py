@@ -24,6 +24,7 @@ from d3.domain.models import Manifest
 from d3.domain.ports.clock import Clock
 from d3.domain.ports.detector import Logits
 from d3.domain.ports.queue import Delay, Lane, QueueEvents, Scored, Waiting
+from d3.domain.ports.tracing import current
 
 _CLOSE_SECONDS = 120.0
 _MOST_ATTEMPTS = 2
@@ -295,7 +296,10 @@ class RemoteQueue:
     def new(self, kind: Ask, pixels: Pixels, views: int, lane: Lane, deadline: float) -> Asked:
         """An image to be asked about."""
         whole = np.ascontiguousarray(pixels)
-        return Asked(kind, self._manifests, whole, views, lane, deadline)
+        asked = Asked(kind, self._manifests, whole, views, lane, deadline)
+        if (trace := current.get()) is not None:
+            asked.trace = trace.packed
+        return asked
 
     def _is_empty(self) -> bool:
         return not any(seat.mine[lane].images for seat in self._seats for lane in Lane)

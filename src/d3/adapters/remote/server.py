@@ -38,6 +38,7 @@ from d3.domain.ports.accounts import RateLimiter
 from d3.domain.ports.detector import Explainer
 from d3.domain.ports.history import CacheKey
 from d3.domain.ports.queue import DetectionQueue, Lane, Scored
+from d3.domain.ports.tracing import TraceContext, within
 from d3.domain.services.detection import SingleFlight
 from d3.domain.services.model_host import LoadedModel, ModelHost, Panel
 
@@ -225,6 +226,7 @@ class _Work:
     deadline: float | None
     batch_size: int
     sha: bytes
+    trace: bytes
 
 
 def _submit(model: LoadedModel, work: _Work) -> Future[Scored]:
@@ -237,7 +239,10 @@ def _submit(model: LoadedModel, work: _Work) -> Future[Scored]:
         batch_size=work.batch_size or None,
         admitted=work.admitted,
     )
-    return slots.submit(work.pixels)
+    if work.trace == wire.NO_TRACE:
+        return slots.submit(work.pixels)
+    with within(TraceContext.unpacked(work.trace)):
+        return slots.submit(work.pixels)
 
 
 def _draw(model: LoadedModel, work: _Work) -> Future[Any]:
@@ -362,14 +367,15 @@ class _Front:
             self._take(wire.ASK.unpack(header))
 
     def _take(self, header: tuple[Any, ...]) -> None:
-        kind, lane, views, length, number, detector, images, side, most, deadline, sha = header
+        kind, lane, views, length, number, detector, images, side, most, *rest = header
+        deadline, sha, trace = rest
         if kind in (Ask.SCORE, Ask.SCORE_ADMITTED, Ask.DRAW):
             if length != images * side * side * 3:
                 raise ValueError("the pixels do not have the size that their header tells")
             pixels = wire.receive_pixels(self._connection, images, side)
             when = None if deadline == wire.NO_DEADLINE else deadline
             draws, admitted = kind == Ask.DRAW, kind == Ask.SCORE_ADMITTED
-            work = _Work(draws, admitted, pixels, views, _LANES[lane], when, most, sha)
+            work = _Work(draws, admitted, pixels, views, _LANES[lane], when, most, sha, trace)
             self._work(number, detector, work)
         elif kind == Ask.CANCEL:
             if (asked := self._asked.get(number)) is not None:

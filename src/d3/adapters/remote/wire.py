@@ -20,12 +20,14 @@ from d3.domain.errors import D3Error, DetectorFailed, RetryLater
 from d3.domain.images import Pixels
 from d3.domain.models import Manifest
 from d3.domain.panels import Missing
+from d3.domain.ports import tracing
 
-PROTOCOL = 2
+PROTOCOL = 3
 BUFFER = 4 * 2**20
 """Asked of the system for each direction; it may give less."""
 NO_DEADLINE = float("inf")
 NO_SHA = bytes(32)
+NO_TRACE = tracing.NO_TRACE
 
 T = TypeVar("T")
 
@@ -55,8 +57,9 @@ class Tell(IntEnum):
     ANSWERED = 8
 
 
-ASK = struct.Struct("<BBHIQIIIId32s")
-"""kind, lane, views, payload bytes, id, detector, images, side, batch or 0, deadline, SHA-256"""
+ASK = struct.Struct("<BBHIQIIIId32s25s")
+"""kind, lane, views, bytes of payload, id, detector, images, side, batch or 0, deadline, SHA-256,
+trace"""
 TELL = struct.Struct("<BBHIQIdd")
 """kind, whether it was known, views, bytes of payload, id, images, seconds, seconds waited"""
 
@@ -191,10 +194,11 @@ def ask(
     batch_size: int = 0,
     deadline: float = NO_DEADLINE,
     sha: bytes = NO_SHA,
+    trace: bytes = NO_TRACE,
 ) -> bytes:
     """The header of what a front says."""
     return ASK.pack(
-        kind, lane, views, length, number, model, images, side, batch_size, deadline, sha
+        kind, lane, views, length, number, model, images, side, batch_size, deadline, sha, trace
     )
 
 

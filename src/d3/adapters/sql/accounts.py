@@ -11,11 +11,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from d3.adapters.sql import tables
+from d3.adapters.sql.departures import delete_user, holdings_of
 from d3.adapters.sql.engine import Database
 from d3.adapters.sql.inserts import insert_into
 from d3.domain.accounts import (
     Admission,
     ApiKey,
+    Holdings,
     IssuedKey,
     NewKey,
     Presented,
@@ -100,6 +102,24 @@ class SqlAccounts:
         if row is None:
             raise _no_user(user_id)
         return _user_of(row)
+
+    def holdings(self, user_id: int) -> Holdings:
+        _check_id(user_id)
+        with self._database.reading() as connection:
+            return holdings_of(connection, user_id)
+
+    def delete_user(
+        self, user_id: int, now: datetime, *, keep: bool, heir: int | None = None
+    ) -> Holdings:
+        concerned = {user_id} if heir is None else {user_id, heir}
+        for one in concerned:
+            _check_id(one)
+        with self._database.writing() as connection:
+            # In one order, so that two who leave for each other never wait for each other.
+            for one in sorted(concerned):
+                _lock_user(connection, one)
+            user = connection.execute(sa.select(*_USER).where(_U.id == user_id)).one()
+            return delete_user(connection, user, keep=keep, heir=heir, now=in_utc(now))
 
     def create_key(self, user_id: int, new: NewKey, now: datetime) -> IssuedKey:
         _check_id(user_id)

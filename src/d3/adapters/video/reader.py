@@ -34,6 +34,7 @@ from d3.domain.errors import (
 )
 from d3.domain.formats import ANIMATED, SNIFFED_BYTES, sniff, sniff_clip
 from d3.domain.images import ImageFacts, Pixels
+from d3.domain.installation import extra_missing
 from d3.domain.machine import available_cores
 
 _ERRORS: dict[str, type[ImageError]] = {
@@ -136,9 +137,7 @@ class IsolatedClips:
                 "Send a smaller one, or raise D3_MAX_VIDEO_BYTES.",
             )
         if find_spec("av") is None:
-            raise VideoUnavailable(
-                "Judging videos needs an extra package.", "pip install 'd3-deepfake[video]'"
-            )
+            raise extra_missing(VideoUnavailable, "Judging videos", "video", public=True)
         return kind
 
     def _question(

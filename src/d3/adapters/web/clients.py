@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from d3.domain.errors import SettingsInvalid
+from d3.domain.installation import hint_for
 
 _ALWAYS_DIRECT = ("all://localhost", "all://127.0.0.1", "all://[::1]")
 _ALL = ("all://", "http://", "https://")
@@ -40,7 +41,7 @@ def new_http_client(url: str, kind: type[Any] = httpx.Client, **options: Any) ->
         raise SettingsInvalid(
             "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names a SOCKS proxy, which needs an extra "
             "package.",
-            "Run `pip install 'httpx[socks]'`, or unset the variable.",
+            f"Unset the variable, or install the package. {hint_for('httpx[socks]')}",
         ) from error
     except (ValueError, httpx.InvalidURL) as error:
         raise SettingsInvalid(

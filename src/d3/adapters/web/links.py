@@ -21,6 +21,7 @@ import httpx
 
 from d3.domain.errors import ImageTooLarge, LinkInvalid, LinkUnavailable
 from d3.domain.ports.images import LinkedImage
+from d3.domain.ports.tracing import trace_headers
 from d3.domain.text import display_name
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -128,12 +129,13 @@ class GuardedLinks:
             ImageTooLarge: the file is larger than an image may be.
         """
         guard = _GuardedBackend(self._guard, time.monotonic() + self._seconds)
+        sent = [*_HEADERS, *trace_headers()]
         place = _checked(url)
         name = display_name(unquote(place.path.rstrip("/")) or place.raw_host.decode())
         try:
             with httpcore.ConnectionPool(ssl_context=self._ssl, network_backend=guard) as pool:
                 for _ in range(_MOST_REDIRECTS + 1):
-                    with pool.stream("GET", _in_parts(place), headers=_HEADERS) as response:
+                    with pool.stream("GET", _in_parts(place), headers=sent) as response:
                         headers = httpx.Headers(response.headers)
                         if response.status in _REDIRECTS and "location" in headers:
                             place = _checked(headers["location"], place)

@@ -22,6 +22,7 @@ from standardwebhooks import Webhook
 from d3.adapters.web.links import AddressGuard, Resolve, fault_of, resolve
 from d3.domain.backoff import seconds_asked
 from d3.domain.errors import LinkUnavailable, WebhookInvalid
+from d3.domain.ports.tracing import trace_headers
 from d3.domain.text import without_secrets
 from d3.domain.webhooks import LONGEST_URL, Answer, Due
 
@@ -201,6 +202,7 @@ class WebhookReceivers:
             ("webhook-id", due.event_id),
             ("webhook-timestamp", str(int(now.timestamp()))),
             ("webhook-signature", " ".join(signatures)),
+            *trace_headers(),
         ]
 
 

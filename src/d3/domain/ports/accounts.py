@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
 
-from d3.domain.accounts import Admission, ApiKey, IssuedKey, NewKey, Principal, User
+from d3.domain.accounts import Admission, ApiKey, Holdings, IssuedKey, NewKey, Principal, User
 
 
 @runtime_checkable
@@ -43,6 +43,30 @@ class Accounts(Protocol):
 
         Raises:
             UserNotFound: there is none.
+        """
+        ...
+
+    def holdings(self, user_id: int) -> Holdings:
+        """What a user has; nothing where there is no such user."""
+        ...
+
+    def delete_user(
+        self, user_id: int, now: datetime, *, keep: bool, heir: int | None = None
+    ) -> Holdings:
+        """Delete a user in one transaction; what they had.
+
+        Their keys, webhooks and kept answers are deleted with them. What they said about images
+        and the records of their requests stay without a name.
+
+        Args:
+            user_id: who goes.
+            now: from when on their jobs are deleted, if they are not kept.
+            keep: whether their results and jobs stay.
+            heir: whose they are then; None: nobody's.
+
+        Raises:
+            UserNotFound: there is no such user, or no such heir.
+            UserBusy: a job of theirs is not over.
         """
         ...
 

@@ -37,7 +37,8 @@ def not_installed(model: Manifest) -> ArchitectureUnavailable:
     return ArchitectureUnavailable(
         f"The model {model.name!r} needs the architecture {model.architecture!r}, which is not "
         "installed.",
-        f"Install or update the package that provides it: pip install -U {model.package}"
+        f"The package {model.package!r} provides it: install or update it from a source that you "
+        "trust."
         if model.package
         else "Update D3, which may have it by now, or use another model.",
     )

@@ -11,6 +11,7 @@ from d3.domain.accounts import (
     LIVE_KEYS,
     ROTATION_OVERLAP,
     ApiKey,
+    Holdings,
     IssuedKey,
     KeyState,
     NewKey,
@@ -64,6 +65,36 @@ class AccountService:
             UserNotFound: there is none.
         """
         return self._accounts.set_active(self._accounts.user(username).id, active=active)
+
+    def holdings(self, username: str) -> Holdings:
+        """What a user has.
+
+        Raises:
+            UserNotFound: there is none.
+        """
+        return self._accounts.holdings(self._accounts.user(username).id)
+
+    def delete_user(self, username: str, *, keep: bool, heir: str | None = None) -> Holdings:
+        """Delete a user; what they had.
+
+        Args:
+            username: who goes.
+            keep: whether their results and jobs stay.
+            heir: the user who gets them; without, they are nobody's, and only admins see them.
+
+        Raises:
+            UserNotFound: there is no such user, or no such heir.
+            AccountInvalid: the heir is who goes, or nothing is kept for them.
+            UserBusy: a job of theirs is not over.
+        """
+        gone = self._accounts.user(username)
+        to = None if heir is None else self._accounts.user(heir)
+        if to == gone or (to is not None and not keep):
+            raise AccountInvalid(
+                "Nobody can get these results.", "Name another user, and keep the results."
+            )
+        next_owner = None if to is None else to.id
+        return self._accounts.delete_user(gone.id, self._clock.now(), keep=keep, heir=next_owner)
 
     def create_key(
         self,

@@ -54,6 +54,7 @@ from d3.domain.ports.clips import ClipReader, OpenedClip
 from d3.domain.ports.clock import Clock
 from d3.domain.ports.images import ImageDecoder
 from d3.domain.ports.queue import Lane, Slots
+from d3.domain.ports.tracing import current
 from d3.domain.services.detection import ImageJudge, Job, Judged
 from d3.domain.services.lanes import LanePool
 from d3.domain.services.model_host import ModelHost
@@ -272,6 +273,7 @@ class _Judging:
         self._judge = judge
         self._decoder = decoder
         self._submit = partial(pool.submit, lane=Lane.BULK)
+        self._trace = current.get()
         self._begun: deque[tuple[Frame, Future[Judged]]] = deque()
         self._judged: list[tuple[float, bool, Judged]] = []
 
@@ -315,7 +317,8 @@ class _Judging:
             self._take()
         slots = self._slots(clock)
         decode = partial(self._question.decode, self._decoder, frame.pixels)
-        job = Job(self._question, self._name, decode, self._submit, slots, Lane.BULK, self.deadline)
+        asked = self._question, self._name, decode, self._submit, slots, Lane.BULK
+        job = Job(*asked, self.deadline, self._trace)
         self._begun.append((replace(frame, pixels=frame.pixels[:0]), self._judge.judge(job)))
 
     def _slots(self, clock: Clock) -> tuple[Slots | D3Error, ...]:

@@ -35,6 +35,7 @@ from d3.domain.ports.clock import Clock
 from d3.domain.ports.history import CacheKey, ResultCache
 from d3.domain.ports.images import ImageDecoder
 from d3.domain.ports.queue import Lane, Scored, Slots
+from d3.domain.ports.tracing import NULL_TRACER, TraceContext, Tracer, current, within
 from d3.domain.services.lanes import LanePool
 from d3.domain.services.model_host import ModelHost, Panel, refuse_forked
 from d3.domain.services.questions import Question, device_seconds, release
@@ -85,6 +86,7 @@ class Job:
             released.
         lane: the slots'.
         deadline: on the monotonic clock, after which nobody waits; None for ever.
+        trace: where the work lies; None if it is not traced.
     """
 
     question: Question
@@ -94,6 +96,7 @@ class Job:
     slots: Sequence[Slots | D3Error]
     lane: Lane
     deadline: float | None = None
+    trace: TraceContext | None = None
     _unused: set[int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -111,7 +114,11 @@ class Job:
             raise slots
         self._unused.remove(number)
         one = self.question.passes[number]
-        return slots.submit(self.question.pixels_of(one, image), one.sha256_of(image.facts))
+        pixels = self.question.pixels_of(one, image)
+        if self.trace is None:
+            return slots.submit(pixels, one.sha256_of(image.facts))
+        with within(self.trace):
+            return slots.submit(pixels, one.sha256_of(image.facts))
 
     def release(self) -> None:
         """Give back the slots that were not used."""
@@ -194,15 +201,17 @@ class ImageJudge:
     Args:
         clock: tells the time.
         flights: has each image scored once.
+        tracer: is told how long decoding took.
     """
 
-    def __init__(self, clock: Clock, flights: SingleFlight) -> None:
+    def __init__(self, clock: Clock, flights: SingleFlight, tracer: Tracer = NULL_TRACER) -> None:
         self._clock = clock
         self._flights = flights
+        self._tracer = tracer
 
     def alone(self) -> ImageJudge:
         """A judge that shares nothing with this one: the same file may give it other pixels."""
-        return ImageJudge(self._clock, SingleFlight())
+        return ImageJudge(self._clock, SingleFlight(), self._tracer)
 
     def judge(self, job: Job) -> Future[Judged]:
         """Judge one image; a future that is cancelled spares whatever has not begun.
@@ -263,7 +272,18 @@ class ImageJudge:
             raise DeadlineExceeded(
                 "The image could not be judged before the request's time limit.", "Try again."
             )
-        return job.decode(), self._clock.monotonic() - begun
+        if job.trace is None:
+            return job.decode(), self._clock.monotonic() - begun
+        error: str | None = None
+        try:
+            image = job.decode()
+        except Exception as failure:
+            error = getattr(failure, "code", type(failure).__name__)
+            raise
+        finally:
+            ended = self._clock.monotonic()
+            self._tracer.record("d3.decode", begun, ended, job.trace, error=error)
+        return image, ended - begun
 
 
 def _result_or_none(source: Future[T]) -> Future[T | None]:
@@ -287,19 +307,27 @@ class DetectionService:
         decoder: of images.
         judge: takes each image through its steps.
         pool: where decoding runs.
+        tracer: takes a span for each call.
     """
 
     def __init__(
-        self, host: ModelHost, decoder: ImageDecoder, judge: ImageJudge, pool: LanePool
+        self,
+        host: ModelHost,
+        decoder: ImageDecoder,
+        judge: ImageJudge,
+        pool: LanePool,
+        tracer: Tracer = NULL_TRACER,
     ) -> None:
         self._host = host
         self._decoder = decoder
         self._judge = judge
         self._pool = pool
+        self._tracer = tracer
 
     def decoding_with(self, decoder: ImageDecoder) -> DetectionService:
         """The same with another decoder, whose images are scored apart from all others."""
-        return DetectionService(self._host, decoder, self._judge.alone(), self._pool)
+        judge = self._judge.alone()
+        return DetectionService(self._host, decoder, judge, self._pool, self._tracer)
 
     def detect(
         self,
@@ -328,7 +356,7 @@ class DetectionService:
             D3Error: see :mod:`d3.domain.errors`; never anything foreign.
         """
         names = None if panel is None else checked_panel(panel)
-        with self._host.panel(names, load=True) as models:
+        with self._host.panel(names, load=True) as models, self._tracer.span("d3.detect"):
             question = Question.of(
                 models, threshold=threshold, views=views, rule=panel_rule, stability=stability
             )
@@ -435,6 +463,8 @@ class DetectionService:
         begun: deque[tuple[str, Future[Judged]]] = deque()
         window = _WINDOW * min(batch_size, _LARGEST_BATCH)
         with asked() as models:
+            # Not entered: between two results it would be the caller's current span.
+            span = self._tracer.span("d3.detect_many")
             question = ask(models)
             try:
                 more = True
@@ -450,6 +480,7 @@ class DetectionService:
                                 submit,
                                 Lane.BULK,
                                 batch_size=batch_size,
+                                trace=span.context,
                             )
                             begun.append((name, judged))
                     if begun:
@@ -457,6 +488,7 @@ class DetectionService:
             finally:
                 for _, judged in begun:
                     judged.cancel()
+                span.end()
 
     def _begin(
         self,
@@ -467,10 +499,12 @@ class DetectionService:
         lane: Lane,
         *,
         batch_size: int | None = None,
+        trace: TraceContext | None = None,
     ) -> Future[Judged]:
         slots = question.reserve(lane, batch_size=batch_size)
         decode = partial(question.decode, self._decoder, source)
-        return self._judge.judge(Job(question, name, decode, submit, slots, lane))
+        trace = trace or current.get()
+        return self._judge.judge(Job(question, name, decode, submit, slots, lane, trace=trace))
 
 
 def _outcome(name: str, judged: Future[Judged], *, raising: bool) -> Detection | Failure:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 
 from d3.domain.drift import DriftReport, Level
 from d3.domain.errors import D3Error
+from d3.domain.models import ModelReference
 from d3.domain.ports.clock import Clock
 from d3.domain.ports.webhooks import Outbox
 from d3.domain.services.model_host import ModelHost
@@ -62,11 +63,11 @@ class EventWatch:
         if (serving := self._host.loaded()) is not None:
             model = serving.manifest.reference
             value = f"{model.name} {model.version} {model.sha256}"
-            self._compare("model", value, EventType.MODEL_CHANGED, {"model": asdict(model)})
+            self._compare("model", value, EventType.MODEL_CHANGED, model_changed(model))
         if (report := self._drift()) is not None and (drifted := _drifted(report)) is not None:
             value = f"{report.model_name} {report.model_version} {drifted}"
             told = EventType.DRIFT_ALERT if drifted else None
-            self._compare("drift", value, told, _alert(report))
+            self._compare("drift", value, told, drift_alert(report))
 
     def _compare(
         self, name: str, value: str, told: EventType | None, data: dict[str, object]
@@ -87,7 +88,13 @@ def _drifted(report: DriftReport) -> bool | None:
     return None if report.total.level is Level.UNCLEAR else False
 
 
-def _alert(report: DriftReport) -> dict[str, object]:
+def model_changed(model: ModelReference) -> dict[str, object]:
+    """What is told of another model in use."""
+    return {"model": asdict(model)}
+
+
+def drift_alert(report: DriftReport) -> dict[str, object]:
+    """What is told of scores that drifted."""
     psi = report.total.psi
     return {
         "model": {"name": report.model_name, "version": report.model_version},

@@ -31,6 +31,7 @@ from d3.domain.idempotency import (
 )
 from d3.domain.ports.clock import Clock
 from d3.domain.ports.history import History, HistoryTransaction
+from d3.domain.ports.tracing import NULL_TRACER, TraceContext, Tracer
 
 _RENEWAL_SECONDS = RENEWAL.total_seconds()
 
@@ -51,6 +52,7 @@ class _Job:
 class _Submission(_Job):
     entries: Sequence[NewEntry]
     completion: Completion | None
+    trace: TraceContext | None = None
 
     @property
     def weight(self) -> int:
@@ -83,6 +85,7 @@ class HistoryWriter:
     Args:
         waiting: entries and requests that may wait at most.
         share: entries of one transaction at most, a larger submission aside.
+        tracer: is told how long a submission's transaction took.
 
     Attributes:
         on_transaction: is told of each transaction: its entries, the seconds it took, and whether
@@ -90,12 +93,19 @@ class HistoryWriter:
     """
 
     def __init__(
-        self, history: History, clock: Clock, *, waiting: int = 10_000, share: int = 1000
+        self,
+        history: History,
+        clock: Clock,
+        *,
+        waiting: int = 10_000,
+        share: int = 1000,
+        tracer: Tracer = NULL_TRACER,
     ) -> None:
         self._history = history
         self._clock = clock
         self._bound = waiting
         self._share = share
+        self._tracer = tracer
         self._jobs: deque[_Job] = deque()
         self._waiting = 0
         self._closed = False
@@ -113,13 +123,17 @@ class HistoryWriter:
         return self._waiting
 
     def submit(
-        self, entries: Sequence[NewEntry], completion: Completion | None = None
+        self,
+        entries: Sequence[NewEntry],
+        completion: Completion | None = None,
+        trace: TraceContext | None = None,
     ) -> Future[list[int]]:
         """Write the entries; the future gives their ids, in order, after the commit.
 
         Args:
             entries: all or none are stored; may be empty if there is a completion.
             completion: an idempotency key's answer, stored in the same transaction.
+            trace: where the work lies.
 
         The future raises:
             EntryRefused: one of the entries cannot be stored.
@@ -129,7 +143,7 @@ class HistoryWriter:
         Raises:
             HistoryOverloaded: too much waits already, or the writer is closed.
         """
-        return self._put(_Submission(entries, completion)).future
+        return self._put(_Submission(entries, completion, trace)).future
 
     def reserve(self, key: IdempotencyKey) -> Future[Reservation | StoredAnswer]:
         """Reserve a key; the future gives the reservation, or the answer there is.
@@ -248,6 +262,8 @@ class HistoryWriter:
         except Exception as error:  # noqa: BLE001  every future gets an outcome
             if isinstance(error, StorageFailed) and not isinstance(error, EntryRefused):
                 self.on_transaction(0, self._clock.monotonic() - begun, False)
+            if self._tracer.enabled:
+                self._trace(jobs, begun, getattr(error, "code", type(error).__name__))
             self._write_apart(jobs, error, retried=retried)
         else:
             entries = sum(len(one.entries) for one in jobs if isinstance(one, _Submission))
@@ -258,6 +274,29 @@ class HistoryWriter:
                     job.future.set_exception(outcome)
                 else:
                     job.future.set_result(outcome)
+            if self._tracer.enabled:
+                self._trace(jobs, begun, None)
+
+    def _trace(self, jobs: Sequence[_Job], begun: float, error: str | None) -> None:
+        """A span for each submission; those of a transaction name each other's traces."""
+        ended = self._clock.monotonic()
+        traced = [one for one in jobs if isinstance(one, _Submission) and one.trace is not None]
+        shared = sum(len(one.entries) for one in jobs if isinstance(one, _Submission))
+        first: TraceContext | None = None
+        for one in traced:
+            others = [] if first is None else [first]
+            if one is traced[0]:
+                others = [other.trace for other in traced[1:] if other.trace is not None]
+            place = self._tracer.record(
+                "d3.rows",
+                begun,
+                ended,
+                one.trace,
+                {"d3.rows": len(one.entries), "d3.transaction.rows": shared},
+                links=others,
+                error=error,
+            )
+            first = first or place
 
     def _note_leases(self, jobs: Sequence[_Job], outcomes: Sequence[Any]) -> None:
         """Remember which keys are being answered, after the commit."""

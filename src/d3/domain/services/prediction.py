@@ -22,6 +22,7 @@ from d3.domain.ports.clips import OpenedClip
 from d3.domain.ports.clock import Clock
 from d3.domain.ports.images import ImageDecoder
 from d3.domain.ports.queue import Lane
+from d3.domain.ports.tracing import TraceContext, current, within
 from d3.domain.services.clips import ClipService
 from d3.domain.services.detection import ImageJudge, Job, Judged
 from d3.domain.services.history_writer import HistoryWriter
@@ -172,16 +173,16 @@ class PredictionService:
             IdempotencyKeyReused, RequestInFlight: see the key.
             D3Error: the only image's error; what :meth:`HistoryWriter.submit` raises.
         """
-        return start(self._predict(request))
+        return start(self._predict(request, current.get()))
 
-    async def _predict(self, request: PredictionRequest) -> Predicted:
+    async def _predict(self, request: PredictionRequest, trace: TraceContext | None) -> Predicted:
         if request.key is None:
-            return await self._judge_and_keep(request, None)
+            return await self._judge_and_keep(request, None, trace)
         reserved = await finished(self._writer.reserve(request.key))
         if isinstance(reserved, StoredAnswer):
             return Predicted(request, replayed=reserved.body)
         try:
-            return await self._judge_and_keep(request, reserved)
+            return await self._judge_and_keep(request, reserved, trace)
         except BaseException as error:
             released = self._release(reserved)
             # Who is answered may send something else at once, and another process may get it.
@@ -190,7 +191,10 @@ class PredictionService:
             raise
 
     async def _judge_and_keep(
-        self, request: PredictionRequest, reservation: Reservation | None
+        self,
+        request: PredictionRequest,
+        reservation: Reservation | None,
+        trace: TraceContext | None,
     ) -> Predicted:
         if request.prepare is not None:
             await finished(request.prepare())
@@ -203,7 +207,7 @@ class PredictionService:
                 rule=request.panel_rule,
                 stability=request.stability,
             )
-            outcomes = await self._judge_all(request, question)
+            outcomes = await self._judge_all(request, question, trace)
         for outcome in outcomes:
             request.judged(outcome)
         if request.all_or_nothing:
@@ -217,16 +221,18 @@ class PredictionService:
             completion = Completion(reservation, partial(request.answer, outcomes))
         ids: list[int] = []
         if entries or completion:
-            ids = await finished(self._writer.submit(entries, completion))
+            ids = await finished(self._writer.submit(entries, completion, trace))
         return Predicted(request, outcomes, ids)
 
-    async def _judge_all(self, request: PredictionRequest, question: Question) -> Sequence[Outcome]:
+    async def _judge_all(
+        self, request: PredictionRequest, question: Question, trace: TraceContext | None
+    ) -> Sequence[Outcome]:
         deadline = self._deadline(request.within)
         submit = partial(self._pool.submit, lane=request.lane)
         file_bytes = sum(len(upload.data) for upload in request.uploads)
         if any(upload.sampling is not None for upload in request.uploads):
             return [
-                await _outcome(self._judge_clip(question, upload, deadline))
+                await _outcome(self._judge_clip(question, upload, deadline, trace))
                 for upload in request.uploads
             ]
         slots = question.reserve(request.lane, len(request.uploads), file_bytes, deadline)
@@ -239,6 +245,7 @@ class PredictionService:
                 slots,
                 request.lane,
                 deadline,
+                trace,
             )
             for upload in request.uploads
         ]
@@ -252,16 +259,21 @@ class PredictionService:
                 one.cancel()  # where it is not done, nobody waits any more
 
     async def _judge_clip(
-        self, question: Question, upload: Upload, deadline: float | None
+        self,
+        question: Question,
+        upload: Upload,
+        deadline: float | None,
+        trace: TraceContext | None,
     ) -> Judged:
         """Judge a clip; of an image that stands beside it, the only frame."""
-        judging = self._clips.begin(
-            question,
-            upload.clip or upload.data,
-            display_name(upload.name),
-            upload.sampling or FrameSampling(),
-            deadline=deadline,
-        )
+        with within(trace):
+            judging = self._clips.begin(
+                question,
+                upload.clip or upload.data,
+                display_name(upload.name),
+                upload.sampling or FrameSampling(),
+                deadline=deadline,
+            )
         try:
             return await finished(judging)
         finally:

@@ -22,6 +22,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from d3.domain.errors import D3Error
 from d3.domain.ports.clock import Clock
+from d3.domain.ports.tracing import NULL_TRACER, Attributes, Tracer
 
 _LOG = logging.getLogger(__name__)
 LEASE = timedelta(seconds=30)
@@ -90,11 +91,15 @@ class Held(Generic[R]):
         left: items without an outcome.
         isolated: whether its images are decoded in child processes, as one may be dangerous.
         rows: outcomes that are not stored yet.
+        begun: when it was claimed, on the monotonic clock.
+        items: how many were left to judge then.
     """
 
     left: int
     isolated: bool
     rows: list[R] = field(default_factory=list)
+    begun: float = 0.0
+    items: int = 0
 
 
 H = TypeVar("H", bound=Held[Any])
@@ -107,12 +112,16 @@ class ShardWorker(ABC, Generic[K, T, H]):
         pipeline: judges the images; the worker closes it.
         clock: tells the time.
         name: of its threads.
+        tracer: takes a span for each shard.
     """
 
-    def __init__(self, pipeline: Judging, clock: Clock, name: str) -> None:
+    def __init__(
+        self, pipeline: Judging, clock: Clock, name: str, tracer: Tracer = NULL_TRACER
+    ) -> None:
         self._pipeline = pipeline
         self._clock = clock
         self._name = name
+        self._tracer = tracer
         self._owner = new_owner()
         self._held: dict[K, H] = {}
         self._waiting: deque[tuple[K, T]] = deque()
@@ -168,8 +177,12 @@ class ShardWorker(ABC, Generic[K, T, H]):
         if rows >= _FLUSH_ROWS or self._monotonic - self._flushed >= _FLUSH_SECONDS:
             self._flush()
         for key in [key for key, held in self._held.items() if not held.left]:
-            self._finish(key, self._held[key])
+            held = self._held[key]
+            self._finish(key, held)
             del self._held[key]
+            about: Attributes = {"d3.shard": str(key), "d3.shard.items": held.items}
+            name = f"{self._name.replace('-', '.')}.shard"
+            self._tracer.record(name, held.begun, self._monotonic, None, about)
 
     def _next(self) -> tuple[K, T] | None:
         """The next item to judge; None if there is none at the moment."""
@@ -181,6 +194,7 @@ class ShardWorker(ABC, Generic[K, T, H]):
                 self._claimed = self._monotonic
                 return None
             key, held, items = claimed
+            held.begun, held.items = self._monotonic, held.left
             self._held[key] = held
             self._waiting.extend((key, item) for item in items)
         return self._waiting.popleft()

@@ -15,6 +15,7 @@ from operator import attrgetter
 
 from d3.domain.errors import D3Error
 from d3.domain.ports.clock import Clock
+from d3.domain.ports.tracing import NULL_TRACER, Attributes, Tracer
 from d3.domain.ports.webhooks import Outbox, WebhookSender
 from d3.domain.services.shards import new_owner
 from d3.domain.webhooks import DeliveryState, Due, OutboxFigures, Outcome, Queue, outcome_of
@@ -44,11 +45,18 @@ class WebhookDelivery:
         sender: makes what sends.
         clock: tells the time.
         seconds: that sending one delivery takes at most.
+        tracer: takes a span for each attempt.
     """
 
     def __init__(
-        self, outbox: Outbox, sender: Callable[[], WebhookSender], clock: Clock, seconds: float
+        self,
+        outbox: Outbox,
+        sender: Callable[[], WebhookSender],
+        clock: Clock,
+        seconds: float,
+        tracer: Tracer = NULL_TRACER,
     ) -> None:
+        self._tracer = tracer
         self._outbox = outbox
         self._make_sender = sender
         self._clock = clock
@@ -149,8 +157,14 @@ class WebhookDelivery:
             while due and most and not failed and self._clock.monotonic() < ends:
                 most -= 1
                 one = due.popleft()
+                about: Attributes = {"d3.delivery": one.id, "d3.event": one.event_id}
                 try:
-                    answer = await sender.send(one, proven=queue.proven)
+                    with self._tracer.span("d3.webhook", "client", about) as span:
+                        answer = await sender.send(one, proven=queue.proven)
+                        if answer.status is not None:
+                            span.note({"http.response.status_code": answer.status})
+                        if answer.trouble is not None:
+                            span.note({}, error=str(answer.status or "no_answer"))
                 except asyncio.CancelledError:
                     due.append(one)
                     raise

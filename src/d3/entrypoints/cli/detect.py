@@ -120,8 +120,8 @@ def detect(
     PATH can also be a link (https:// or http://), if D3_FETCH_LINKS is True. D3 fetches only from
     public servers. A file of this very name comes first.
 
-    PATH can also be a video, if the extra package is installed (pip install 'd3-deepfake[video]').
-    It is judged by its frames, which gives one verdict.
+    PATH can also be a video, if D3's extra `video` is installed. It is judged by its frames, which
+    gives one verdict.
 
     Exit codes: 0 done; 1 a verdict is fake and --fail-on-fake was used; 2 an error occurred,
     regardless of the verdicts; 3 a verdict is uncertain and --fail-on-uncertain was used, and the

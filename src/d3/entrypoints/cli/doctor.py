@@ -12,13 +12,13 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
 from d3.domain.errors import D3Error
+from d3.domain.installation import own_version
 from d3.entrypoints.cli.options import JSON
 from d3.entrypoints.cli.output import out, print_json, printable
 from d3.entrypoints.cli.progress import progress
@@ -150,7 +150,7 @@ def _device(container: Container, notes: _Notes) -> None:
         "ok",
         f"torch {torch.__version__}, {detector.device}, {detector.precision}, "
         f"engine {detector.engine}, "
-        f"D3 {version('d3-deepfake')}",
+        f"D3 {own_version()}",
     )
 
 

@@ -8,25 +8,35 @@ from typing import Any
 
 import click
 
-from d3.domain.files import replacing, storage_errors
 from d3.domain.jobs import Job, JobItem
 from d3.domain.ports.jobs import JobLedger
 from d3.domain.services.export import job_csv_chunks, job_json_lines_chunks
 from d3.entrypoints.cli.opening import opened
 from d3.entrypoints.cli.options import JSON, LIMIT
 from d3.entrypoints.cli.output import counted, out, print_json
-from d3.entrypoints.cli.results import Column, Form, moment, print_facts, print_rows, shows
+from d3.entrypoints.cli.results import (
+    STDOUT,
+    Column,
+    Form,
+    export_form,
+    moment,
+    print_facts,
+    print_rows,
+    shows,
+    write_export,
+)
 
 _ID = click.argument("job_id", metavar="ID")
 _PAGE = 500
-_FORMS = {".csv": job_csv_chunks, ".jsonl": job_json_lines_chunks}
+_FORMS = {"csv": job_csv_chunks, "jsonl": job_json_lines_chunks}
 
 
-def _count(name: str) -> Column[Job]:
+def _count(name: str, title: str | None = None) -> Column[Job]:
     return Column(
         name,
         lambda job: getattr(job.counts, name),
         lambda job: f"{getattr(job.counts, name):,}",
+        title,
         right=True,
     )
 
@@ -34,7 +44,10 @@ def _count(name: str) -> Column[Job]:
 _COLUMNS: list[Column[Job]] = [
     Column("id", lambda job: job.name, whole=True),
     Column("state", lambda job: job.state.value),
-    *map(_count, ("items", "waiting", "fake", "real", "uncertain", "error", "cancelled")),
+    _count("items", "IMAGES"),
+    *map(_count, ("waiting", "fake", "real", "uncertain")),
+    _count("error", "ERRORS"),
+    Column("cancelled", lambda job: job.counts.cancelled, printed=False),
     Column("created_at", lambda job: job.created_at, lambda job: moment(job.created_at), "BEGUN"),
     Column("finished_at", lambda job: job.finished_at, printed=False),
     Column("trouble", lambda job: job.trouble, printed=False),
@@ -80,21 +93,24 @@ def cancel(job_id: str, *, as_json: bool) -> None:
 
 @jobs.command()
 @_ID
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-def export(job_id: str, file: Path) -> None:
-    """Write every image of a job with its result into FILE: .csv or .jsonl."""
-    chunks = _FORMS.get(file.suffix.lower())
-    if chunks is None:
-        raise click.BadParameter(f"The name {file.name!r} must end in .csv or .jsonl.")
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice([*_FORMS]),
+    help="Format of FILE.  [default: what its name ends in]",
+)
+def export(job_id: str, file: Path, *, form: str | None) -> None:
+    """Write every image of a job with its result into FILE: .csv or .jsonl, or - for stdout.
+
+    An existing FILE is replaced when all is written.
+    """
+    form = export_form(file, form, [*_FORMS])
     ledger = opened().job_ledger()
     job = ledger.get(job_id)
-    with (
-        storage_errors("The file cannot be written"),
-        replacing(file) as partial,
-        partial.open("wb") as stream,
-    ):
-        stream.writelines(chunks(_items(ledger, job.id)))
-    out().print(f"{counted(job.counts.items, 'row')} in {file}", markup=False)
+    write_export(file, _FORMS[form](_items(ledger, job.id)))
+    if file != STDOUT:
+        out().print(f"{counted(job.counts.items, 'row')} in {file}", markup=False)
 
 
 def _shown(job: Job) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def quantize(
     than one within the limits are only timed.
 
     OpenVINO runs the int8 form. Machines without it, and GPUs, use the weights of the same version
-    as before. Needs `pip install '.[openvino]'`. ViT-L/14 takes about half an hour on two cores.
+    as before. Needs D3's extra `openvino`. ViT-L/14 takes about half an hour on two cores.
     """
     model, version = named_version(name)
     assert model is not None

@@ -137,6 +137,42 @@ def into(target: Path | None) -> Iterator[None]:
         out.cache_clear()
 
 
+def export_form(file: Path, form: str | None, forms: Sequence[str]) -> str:
+    """In which of these formats a file is written: as asked, or as its name says.
+
+    Raises:
+        click.BadParameter: neither says it.
+    """
+    found = form or file.suffix.lower().removeprefix(".")
+    if found in forms:
+        return found
+    if file == STDOUT:
+        raise click.UsageError(f"Name the format for stdout: --format {'|'.join(forms)}.")
+    endings = " or ".join(f".{one}" for one in forms)
+    raise click.BadParameter(
+        f"The name {printable(file.name)!r} must end in {endings}.", param_hint="FILE"
+    )
+
+
+def write_export(file: Path, chunks: Iterable[bytes]) -> None:
+    """Write a file that appears whole or not at all, or all of it on stdout.
+
+    Raises:
+        StorageFailed: it cannot be written.
+    """
+    if file == STDOUT:
+        for chunk in chunks:
+            sys.stdout.buffer.write(chunk)
+            sys.stdout.flush()
+        return
+    with (
+        storage_errors(f"{printable(str(file))} cannot be written"),
+        replacing(file) as partial,
+        partial.open("wb") as stream,
+    ):
+        stream.writelines(chunks)
+
+
 def print_rows(
     form: Form,
     rows: Iterable[Row],
@@ -182,11 +218,11 @@ def print_facts(form: Form, facts: Iterable[tuple[str, Any]], document: Mapping[
         print_csv([*flat])
         print_csv([*flat.values()])
     else:
-        told = [(name, value) for name, value in facts if value not in {None, "", False}]
+        told = [(name, _text(value)) for name, value in facts if _is_worth_saying(value)]
         width = max([_NAMES, *(len(name) for name, _ in told)])
         for name, value in told:
             title = name.replace("_", " ")
-            out().print(f"{title:<{width}} {printable(str(value))}", markup=False)
+            out().print(f"{title:<{width}} {printable(value)}", markup=False)
 
 
 def print_csv(values: Sequence[object]) -> None:
@@ -206,6 +242,14 @@ def _flat(document: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, 
             yield from _flat(value, f"{before}{name}_")
         else:
             yield f"{before}{name}", value
+
+
+def _is_worth_saying(value: object) -> bool:
+    return value is not None and value is not False and value != ""
+
+
+def _text(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _print_table(rows: Sequence[Row], columns: Sequence[Column[Row]]) -> None:
@@ -236,4 +280,4 @@ def _said(column: Column[Row], row: Row) -> str:
     if column.shown is not None:
         return column.shown(row)
     value = column.value(row)
-    return "-" if value in {None, ""} else str(value)
+    return "-" if value is None or value == "" else str(value)

@@ -12,7 +12,16 @@ from d3.entrypoints.cli.opening import opened
 from d3.entrypoints.cli.options import LIMIT, YES
 from d3.entrypoints.cli.output import complain, counted, out
 from d3.entrypoints.cli.progress import progress, told_of
-from d3.entrypoints.cli.results import Column, Form, print_facts, print_rows, shows
+from d3.entrypoints.cli.results import (
+    STDOUT,
+    Column,
+    Form,
+    export_form,
+    print_facts,
+    print_rows,
+    shows,
+    write_export,
+)
 from d3.entrypoints.cli.scan import to_dict
 
 _ID = click.argument("scan_id", metavar="ID")
@@ -117,24 +126,39 @@ def remove(scan_id: str, *, yes: bool) -> None:
 
 @scans.command()
 @_ID
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "jsonl", "parquet"]),
+    help="Format of FILE.  [default: what its name ends in]",
+)
 @click.option(
     "--disagree", is_flag=True, help="Only images on which the models of a panel disagree."
 )
-def export(scan_id: str, file: Path, *, disagree: bool) -> None:
-    """Write every row of a scan into FILE: .csv, .jsonl or .parquet."""
-    from d3.evaluation.scans import FORMATS, rows_of, write_rows
+def export(scan_id: str, file: Path, *, form: str | None, disagree: bool) -> None:
+    """Write every row of a scan into FILE: .csv, .jsonl or .parquet, or - for stdout.
 
-    form = file.suffix.lower().removeprefix(".")
-    if form not in FORMATS:
-        raise click.BadParameter(f"The name {file.name!r} must end in one of {', '.join(FORMATS)}.")
+    An existing FILE is replaced when all is written.
+    """
+    from d3.evaluation.scans import FORMATS, chunks_of, rows_of, write_rows
+
+    form = export_form(file, form, FORMATS)
+    if file == STDOUT and form == "parquet":
+        raise click.UsageError("Parquet needs the name of a file: it is not written to stdout.")
     ledger = opened().scan_ledger()
     found = ledger.get(scan_id)
     number = ledger.agreement(found.id).get(Agreement.DISAGREE, 0) if disagree else None
     number = found.counts.rows if number is None else number
     with progress("Writing") as tell:
-        rows = rows_of(ledger, found.id, disagree=disagree or None)
-        write_rows(told_of(rows, tell, "Writing", number), file, form)
-    out().print(f"{counted(number, 'row')} in {file}", markup=False)
+        rows = told_of(
+            rows_of(ledger, found.id, disagree=disagree or None), tell, "Writing", number
+        )
+        if file == STDOUT:
+            write_export(file, chunks_of(rows, form))
+        else:
+            write_rows(rows, file, form)
+    if file != STDOUT:
+        out().print(f"{counted(number, 'row')} in {file}", markup=False)
     if found.notice:
         complain(found.notice, kind="note")

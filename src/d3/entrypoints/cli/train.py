@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from d3.domain.installation import install_hint
 from d3.domain.models import STARTER, checked_name
 from d3.entrypoints.cli.opening import build_container
 from d3.entrypoints.cli.options import FILE, SEED, complete_model
@@ -150,8 +151,8 @@ def train(
 
     if "cv2" not in installed_codecs():
         complain(
-            "OpenCV is not installed, so only Pillow's JPEG is used; the authors use both. Run "
-            "pip install '.[train]' in D3's folder to install it.",
+            "OpenCV is not installed, so only Pillow's JPEG is used; the authors use both. "
+            + install_hint("train"),
             "note",
         )
     plan = PaperPlan(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -9,8 +10,8 @@ import click
 
 from d3.domain.accounts import User
 from d3.entrypoints.cli.opening import opened
-from d3.entrypoints.cli.options import JSON
-from d3.entrypoints.cli.output import complain, out, print_json, printable
+from d3.entrypoints.cli.options import JSON, YES
+from d3.entrypoints.cli.output import complain, counted, out, print_json, printable
 from d3.entrypoints.cli.results import Column, Form, print_rows, shows
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ _COLUMNS: list[Column[User]] = [
 
 @click.group()
 def users() -> None:
-    """Add, list, disable and enable users.
+    """Add, list, disable, enable and delete users.
 
     Manage their keys with `d3 keys`.
     """
@@ -74,6 +75,70 @@ def disable(username: str, *, as_json: bool) -> None:
 def enable(username: str, *, as_json: bool) -> None:
     """Accept the keys of USERNAME again."""
     _tell(account_service().set_active(username, active=True), "Enabled", as_json=as_json)
+
+
+@users.command()
+@click.argument("username")
+@click.option(
+    "--results",
+    "fate",
+    type=click.Choice(["keep", "delete"]),
+    help="What becomes of their results and jobs. You are asked if you leave it out.",
+)
+@click.option(
+    "--give-to",
+    "heir",
+    metavar="USERNAME",
+    help="With --results keep: the user who gets them.  [default: nobody; only admins see them]",
+)
+@YES
+@JSON
+def delete(username: str, *, fate: str | None, heir: str | None, yes: bool, as_json: bool) -> None:
+    """Delete USERNAME for good.
+
+    Their keys and webhooks are deleted, and their sessions end. Their results and finished jobs
+    are kept or deleted, as --results says; labels on a deleted result go with it. What they said
+    about other images and the records of their requests stay without a name. Scans belong to
+    nobody and stay. A user with a job that is not over cannot be deleted. `d3 users disable` only
+    refuses their keys.
+    """
+    if heir is not None and fate == "delete":
+        raise click.UsageError("--give-to needs --results keep.")
+    service = account_service()
+    had = service.holdings(username)
+    what = (
+        f"{printable(username)}, {counted(had.results, 'result')}, {counted(had.jobs, 'job')}, "
+        f"{counted(had.keys, 'key')}, {counted(had.webhooks, 'webhook')}"
+    )
+    asks = sys.stdin.isatty()
+    if fate is None and heir is None and (had.results or had.jobs):
+        if not asks:
+            raise click.UsageError(
+                f"{printable(username)} has {counted(had.results, 'result')} and "
+                f"{counted(had.jobs, 'job')}. Say --results keep or --results delete."
+            )
+        click.echo(f"This deletes {what}.", err=True)
+        question = "Keep or delete the results and jobs?"
+        fate = click.prompt(question, type=click.Choice(["keep", "delete"]), err=True)
+    if not yes and not asks:
+        raise click.UsageError("Nobody can be asked here. Confirm with --yes.")
+    keep = fate != "delete"
+    stays = "" if not (had.results or had.jobs) else f", {'keep' if keep else 'delete'} the results"
+    if not yes and not click.confirm(f"Permanently delete {printable(username)}{stays}?", err=True):
+        complain("Nothing was deleted.", "note")
+        return
+    gone = service.delete_user(username, keep=keep, heir=heir)
+    if as_json:
+        print_json(asdict(gone) | {"username": username, "results_kept": keep, "given_to": heir})
+    else:
+        out().print(f"Deleted {printable(username)}.", markup=False)
+    to = "nobody now" if heir is None else f"{printable(heir)} now"
+    number = f"{counted(gone.results, 'result')} and {counted(gone.jobs, 'job')}"
+    done = f"belong to {to}" if keep else "are deleted with them"
+    if gone.results or gone.jobs:
+        complain(f"{number} {done}.", "note")
+    if not service.administrators():
+        complain("No admin has a valid key any more. `d3 keys init` creates one.", "warning")
 
 
 def account_service() -> AccountService:

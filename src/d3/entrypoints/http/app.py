@@ -78,7 +78,9 @@ class Application(Litestar):
         answer = LingeringCloseMiddleware(answer)
         answer = ShutdownMiddleware(answer)
         answer = CorsMiddleware(answer, d3.settings.cors_origins)
-        return TelemetryMiddleware(answer, d3.metrics, d3.request_log.log, d3.shown_address)
+        return TelemetryMiddleware(
+            answer, d3.metrics, d3.request_log.log, d3.shown_address, d3.tracer
+        )
 
     async def _answer(self, scope: Scope | Any, receive: Receive | Any, send: Send | Any) -> None:
         await super().__call__(scope, receive, send)

@@ -50,6 +50,7 @@ STATUS: dict[type[d3.D3Error], HTTPStatus] = {
     d3.UserNotFound: HTTPStatus.NOT_FOUND,
     d3.KeyNotFound: HTTPStatus.NOT_FOUND,
     d3.UserExists: HTTPStatus.CONFLICT,
+    d3.UserBusy: HTTPStatus.CONFLICT,
     d3.KeyNotLive: HTTPStatus.CONFLICT,
     d3.KeyLimitReached: HTTPStatus.CONFLICT,
     d3.ImageEmpty: HTTPStatus.BAD_REQUEST,
@@ -214,7 +215,9 @@ def problem(
     headers: dict[str, str] | None = None,
 ) -> Response[bytes]:
     """The response to a request that failed."""
-    request_id = request.scope.get("state", {}).get("request_id", "")
+    state = request.scope.get("state", {})
+    state["error_code"] = code  # for the request's span
+    request_id = state.get("request_id", "")
     return Response(
         problem_body(status, code, sentence, request_id, prefix_of(request.scope)),
         status_code=status.value,

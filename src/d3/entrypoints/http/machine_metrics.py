@@ -72,7 +72,7 @@ class SharedMetrics(Collector):
 
     def refresh(self) -> None:
         """Set the watched gauges of this process; other processes read them from its files."""
-        watched = [partial(_set, *one) for one in tuple(self._gauges)]
+        watched = [partial(_set, gauge, value) for gauge, value in tuple(self._gauges)]
         for update in (*watched, *tuple(self._followers)):
             try:
                 update()

@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
+from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
@@ -66,6 +68,7 @@ class Services:
         self.version: str = container.version()
         self.metrics = metrics
         self.clock = container.clock()
+        self.tracer = container.tracer()
         self.host = container.host()
         self.models = container.models()
         self.registry = container.registry()
@@ -213,6 +216,7 @@ class Services:
         self.history.close()
         if self.cache is not None:
             self.cache.close()
+        self.tracer.close()
         return bool(ended)
 
     def shown_address(self, address: str) -> str | None:
@@ -269,7 +273,9 @@ class Services:
         fetch = self._container.links()  # made late: most services need no HTTP client
         self._fetching += 1
         try:
-            return await asyncio.wrap_future(self._fetchers.submit(fetch, url))
+            with self.tracer.span("d3.fetch", "client"):
+                work = partial(copy_context().run, fetch, url)  # of which it knows the span
+                return await asyncio.wrap_future(self._fetchers.submit(work))
         finally:
             self._fetching -= 1
 

@@ -112,6 +112,7 @@ class EngineService:
         self._container.history().close()
         if (cache := self._container.cache()) is not None:
             cache.close()
+        self._container.tracer().close()
         return bool(ended)
 
 

@@ -10,12 +10,11 @@ from importlib.metadata import EntryPoint, entry_points
 
 from d3.adapters.torch.architectures.base import Architecture
 from d3.domain.errors import ArchitectureUnavailable
+from d3.domain.installation import DISTRIBUTION
 from d3.domain.models import Manifest
 from d3.domain.ports.architectures import ArchitectureInfo, not_installed
 
 GROUP = "d3.architectures"
-OURS = "d3-deepfake"
-"""D3's own distribution."""
 
 
 class Installed:
@@ -97,14 +96,14 @@ def _made(name: str, claims: list[EntryPoint]) -> Architecture:
         made = kind(name, package) if callable(kind) else None
     except (Exception, SystemExit) as error:  # whatever somebody's code raises when it is imported
         raise ArchitectureUnavailable(
-            f"The architecture {name!r} of the package {package or OURS} cannot be used "
+            f"The architecture {name!r} of the package {package or DISTRIBUTION} cannot be used "
             f"({said(error)}).",
-            f"Reinstall or update it: pip install --upgrade {package or OURS}",
+            "Reinstall or update that package.",
         ) from error
     if not isinstance(made, Architecture):
         raise ArchitectureUnavailable(
-            f"The architecture {name!r} of the package {package or OURS} cannot be used: it is no "
-            "d3.architectures.Architecture.",
+            f"The architecture {name!r} of the package {package or DISTRIBUTION} cannot be used: "
+            "it is no d3.architectures.Architecture.",
             "Tell the package's authors.",
         )
     return made
@@ -119,4 +118,4 @@ def said(error: BaseException) -> str:
 def _package(one: EntryPoint) -> str:
     """The distribution that provides it; empty for D3's own."""
     name = one.dist.name if one.dist is not None else "an unknown package"
-    return "" if re.sub(r"[-_.]+", "-", name).lower() == OURS else name
+    return "" if re.sub(r"[-_.]+", "-", name).lower() == DISTRIBUTION else name

@@ -34,6 +34,7 @@ from d3.domain.images import ImageSource
 from d3.domain.jobs import ItemOutcome, ItemPlace, Job, JobShard, NewItem, ShardProgress
 from d3.domain.ports.clock import Clock
 from d3.domain.ports.jobs import JobLedger, Spool, SpoolReader
+from d3.domain.ports.tracing import NULL_TRACER, Tracer
 from d3.domain.services.clips import recognises
 from d3.domain.services.detection import Judged
 from d3.domain.services.model_host import ModelHost
@@ -86,6 +87,7 @@ class JobWorker(ShardWorker[Key, NewItem, _Held]):
         version: of D3, kept with each result.
         places: of the items that this worker takes.
         sampling: makes that of clips of what was asked.
+        tracer: takes a span for each shard.
 
     Attributes:
         judged: is told of each image's outcome.
@@ -102,8 +104,9 @@ class JobWorker(ShardWorker[Key, NewItem, _Held]):
         version: str,
         places: Collection[ItemPlace],
         sampling: Callable[[float | None, int | None], FrameSampling],
+        tracer: Tracer = NULL_TRACER,
     ) -> None:
-        super().__init__(pipeline, clock, "d3-jobs")
+        super().__init__(pipeline, clock, "d3-jobs", tracer)
         self._ledger = ledger
         self._spool = spool
         self._host = host

@@ -22,6 +22,7 @@ from d3.domain.panels import PanelRule, check_complete
 from d3.domain.ports.clock import Clock
 from d3.domain.ports.images import ImageDecoder
 from d3.domain.ports.scans import ImageCollection, ScanCluster, ScanLedger
+from d3.domain.ports.tracing import NULL_TRACER, Tracer
 from d3.domain.scans import (
     S3_SCHEME,
     SHARD_IMAGES,
@@ -102,6 +103,7 @@ class ScanService:
         clips: ClipService,
         threads: int,
         batch_size: int,
+        tracer: Tracer = NULL_TRACER,
     ) -> None:
         self._host = host
         self._decoder = decoder
@@ -113,6 +115,7 @@ class ScanService:
         self._collection = collection
         self._threads = threads
         self._batch_size = batch_size
+        self._tracer = tracer
 
     def collection(self, source: str) -> ImageCollection:
         """The images of a source; outages of its store are waited out.
@@ -306,6 +309,7 @@ class ScanService:
                     outage_seconds=OUTAGE_SECONDS,
                     watcher=watcher,
                     shard_images=SHARD_IMAGES,
+                    tracer=self._tracer,
                 )
                 try:
                     worker.run()

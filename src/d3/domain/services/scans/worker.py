@@ -20,6 +20,7 @@ from d3.domain.errors import D3Error, ScanFailed, ScanIncomplete
 from d3.domain.formats import is_no_image, named_as_clip
 from d3.domain.ports.clock import Clock
 from d3.domain.ports.scans import ImageCollection, Listed, ScanLedger
+from d3.domain.ports.tracing import NULL_TRACER, Tracer
 from d3.domain.scans import SHARD_IMAGES, Listing, Scan, ScanRow, Shard, row_of, stored_uri
 from d3.domain.services.retrying import retry_while_unavailable
 from d3.domain.services.scans.pipeline import Outcome, ScanPipeline
@@ -64,6 +65,7 @@ class ScanWorker(ShardWorker[int, str, _Held]):
         pipeline: judges the images; the worker closes it.
         outage_seconds: that the ledger may be away.
         shard_images: keys of a shard at most; the first ones are smaller.
+        tracer: takes a span for each shard.
     """
 
     def __init__(
@@ -77,8 +79,9 @@ class ScanWorker(ShardWorker[int, str, _Held]):
         outage_seconds: float,
         watcher: Watcher | None = None,
         shard_images: int = SHARD_IMAGES,
+        tracer: Tracer = NULL_TRACER,
     ) -> None:
-        super().__init__(pipeline, clock, "d3-scan")
+        super().__init__(pipeline, clock, "d3-scan", tracer)
         self._scan = scan
         self._ledger = ledger
         self._collection = collection

@@ -14,6 +14,7 @@ import random
 import re
 import time
 from collections.abc import Callable
+from contextvars import Context
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -24,12 +25,15 @@ from structlog.contextvars import bind_contextvars, reset_contextvars
 
 from d3.domain.errors import D3Error
 from d3.domain.history import RequestRecord
+from d3.domain.ports.tracing import NULL_SPAN, NULL_TRACER, Span, Tracer
 from d3.domain.services.detection import Judged
 from d3.entrypoints.http.metrics import Metrics
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LOG = logging.getLogger("d3.http")
 _STATE = "telemetry"
+ERROR_CODE = "error_code"
+"""Where the state of a request has the code of the error that it was answered with."""
 _QUIET = ("/health", "/metrics", "/console/")
 _IDS = random.Random()  # noqa: S311  seeded by the system; ids are names, not secrets
 os.register_at_fork(after_in_child=_IDS.seed)  # else forked processes give the same ids
@@ -55,7 +59,8 @@ class SampledRecords:
         """Pass a record on now, or within a second as a count of similar ones."""
         if not self._running:
             self._running = True
-            asyncio.get_running_loop().call_later(_SECONDS, self._pass_counts)
+            # In no request's context: its lines in the log are not of one request.
+            asyncio.get_running_loop().call_later(_SECONDS, self._pass_counts, context=Context())
         if self._passed < _RECORDS_A_SECOND:
             self._passed += 1
             self._pass_on(record)
@@ -131,6 +136,7 @@ class TelemetryMiddleware:
         metrics: counts.
         record: writes the request log. It is called on the event loop and must not block.
         shown_address: gives the part of an address that is recorded.
+        tracer: takes a span for each request.
     """
 
     def __init__(
@@ -139,7 +145,9 @@ class TelemetryMiddleware:
         metrics: Metrics,
         record: Callable[[RequestRecord], None],
         shown_address: Callable[[str], str | None],
+        tracer: Tracer = NULL_TRACER,
     ) -> None:
+        self._tracer = tracer
         self._application = application
         self._metrics = metrics
         self._record = record
@@ -171,12 +179,26 @@ class TelemetryMiddleware:
 
         self._metrics.in_flight.inc()
         bound = bind_contextvars(request_id=telemetry.request_id)
-        try:
-            await self._application(scope, receive, send_observed)
-        finally:
-            reset_contextvars(**bound)
-            self._metrics.in_flight.dec()
-            self._record_request(scope, telemetry, time.perf_counter() - begun, arrived)
+        with self._span(scope, telemetry.request_id) as span:
+            try:
+                await self._application(scope, receive, send_observed)
+            finally:
+                reset_contextvars(**bound)
+                self._metrics.in_flight.dec()
+                self._record_request(scope, telemetry, time.perf_counter() - begun, arrived)
+                if span.context is not None:
+                    _describe(span, scope, telemetry)
+
+    def _span(self, scope: Any, request_id: str) -> Span:
+        if not self._tracer.enabled or scope["path"].startswith(_QUIET):
+            return NULL_SPAN
+        about = {
+            "http.request.method": scope["method"][:16],
+            "url.path": scope["path"][:255],
+            "url.scheme": scope.get("scheme") or "http",
+            "d3.request_id": request_id,
+        }
+        return self._tracer.request(scope["method"][:16], scope["headers"], about)
 
     def _record_request(
         self, scope: Any, telemetry: RequestTelemetry, seconds: float, arrived: datetime
@@ -217,6 +239,26 @@ class TelemetryMiddleware:
             if record.requests > 1:
                 extra["requests"] = record.requests
             _LOG.info("request", extra=extra)
+
+
+def _describe(span: Span, scope: Any, telemetry: RequestTelemetry) -> None:
+    """Tell a request's span what became of it; only what is D3's own fault makes it an error."""
+    route = scope.get("path_template")
+    about: dict[str, str | int] = {
+        "http.response.status_code": telemetry.status,
+        "d3.images": len(telemetry.judgements),
+    }
+    if route is not None:
+        about["http.route"] = route
+    code = scope["state"].get(ERROR_CODE)
+    if telemetry.status >= HTTPStatus.BAD_REQUEST:
+        about["error.type"] = code or str(telemetry.status)
+    failed = telemetry.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    span.note(
+        about,
+        name=f"{scope['method'][:16]} {route or 'unknown'}",
+        error=(code or str(telemetry.status)) if failed else None,
+    )
 
 
 def _request_id(scope: Any) -> str:

@@ -1,0 +1,65 @@
+"""Pages of the reference that are made from the code while the site is built.
+
+A comment ``<!-- made from the code: NAME -->`` in a page stands for what :data:`MAKERS` has under
+that name. Such pages are read anew by every build.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import reference_calls
+import reference_errors
+import reference_events
+import reference_metrics
+import reference_rows
+import reference_settings
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+
+import d3
+
+MAKERS: dict[str, Callable[[], str]] = {
+    "calls": reference_calls.calls,
+    "errors": reference_errors.errors,
+    "events": reference_events.events,
+    "metrics": reference_metrics.metrics,
+    "result row": reference_rows.result,
+    "scan row": reference_rows.scan,
+    "settings": reference_settings.settings,
+}
+_MARK = re.compile(r"^<!-- made from the code: ([a-z ]+) -->$", re.MULTILINE)
+_PUBLIC = {f"{home}.{name}": f"d3.{name}" for name, home in d3._HOMES.items()}  # noqa: SLF001
+
+
+def _read(_: Sphinx, docname: str, content: list[str]) -> None:
+    if docname.startswith("reference/"):
+        content[0] = _MARK.sub(lambda found: MAKERS[found[1]](), content[0])
+
+
+def _outdated(_: Sphinx, env: BuildEnvironment, *__: Any) -> list[str]:
+    return [name for name in env.found_docs if name.startswith("reference/")]
+
+
+def _resolve(
+    app: Sphinx, env: BuildEnvironment, node: Any, contents: nodes.Element
+) -> nodes.reference | None:
+    """A link to what is described under its public name, ``d3.Detection``."""
+    public = _PUBLIC.get(node.get("reftarget", ""))
+    if node.get("refdomain") != "py" or public is None:
+        return None
+    found: nodes.reference | None = env.domains["py"].resolve_xref(
+        env, node["refdoc"], app.builder, "obj", public, node, contents
+    )
+    return found
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the extension."""
+    app.connect("source-read", _read)
+    app.connect("env-get-outdated", _outdated)
+    app.connect("missing-reference", _resolve)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
