@@ -10,23 +10,24 @@ FROM ${PYTHON_IMAGE} AS requirements
 WORKDIR /src
 ARG TORCH
 ARG TORCH_VERSION=
-ARG TORCH_SHA256=
+ARG TORCHVISION_VERSION=
 ARG EXTRAS=
 COPY pyproject.toml requirements.lock ./
 COPY deploy/image ./deploy/image
 RUN python3 deploy/image/requirements.py "${TORCH}" "${EXTRAS}" /requirements
 
 FROM ${PYTHON_IMAGE} AS tools
-ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never
+ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy
 COPY --from=requirements /requirements/uv.txt /requirements/
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     python3 -m venv /opt/uv \
-    && /opt/uv/bin/pip install --no-cache-dir --require-hashes --requirement /requirements/uv.txt \
-    && python3 -m venv --without-pip /opt/d3
+    && /opt/uv/bin/pip install --no-cache-dir --require-hashes --requirement /requirements/uv.txt
 
 # PyTorch's index for processors leaves the CUDA libraries out, five sixths of the installation.
-FROM tools AS needs-cpu
+# With TORCH=cuda, torch.txt is empty, and torch comes from PyPI with all else.
+FROM tools AS needs
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+RUN python3 -m venv --without-pip /opt/d3
 COPY --from=requirements /requirements/torch.txt /requirements/
 RUN --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
     --mount=type=cache,target=/root/.cache/uv \
@@ -36,19 +37,10 @@ COPY --from=requirements /requirements/needs.txt /requirements/lock.txt /require
 RUN --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
     --mount=type=cache,target=/root/.cache/uv \
     /opt/uv/bin/uv pip install --python /opt/d3/bin/python \
-        --constraint /requirements/lock.txt --requirement /requirements/needs.txt
-
-FROM tools AS needs-cuda
-COPY --from=requirements /requirements/needs.txt /requirements/lock.txt /requirements/
-RUN --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
-    --mount=type=cache,target=/root/.cache/uv \
-    /opt/uv/bin/uv pip install --python /opt/d3/bin/python \
-        --constraint /requirements/lock.txt --requirement /requirements/needs.txt
-
+        --constraint /requirements/lock.txt --requirement /requirements/needs.txt \
+    && /opt/uv/bin/uv pip check --python /opt/d3/bin/python
 # torch's own tests, and headers for a compiler that is not there: 150 MB.
-FROM needs-${TORCH} AS needs
-RUN /opt/uv/bin/uv pip check --python /opt/d3/bin/python \
-    && rm -rf /opt/d3/lib/python3.*/site-packages/torch/test \
+RUN rm -rf /opt/d3/lib/python3.*/site-packages/torch/test \
         /opt/d3/lib/python3.*/site-packages/torch/include
 
 FROM tools AS wheel
@@ -101,18 +93,15 @@ LABEL org.opencontainers.image.title="D3" \
       d3.torch="${TORCH}"
 ENV PATH=/opt/d3/bin:$PATH \
     PYTHONUNBUFFERED=1 \
-    PYTHONDONTWRITEBYTECODE=1 \
     D3_HOME=/data \
     D3_HOST=0.0.0.0 \
     D3_PORT=5000 \
     D3_LOG_FORMAT=json \
-    NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER 10001:10001
 WORKDIR /data
 VOLUME /data
 EXPOSE 5000
-STOPSIGNAL SIGTERM
 # The first start may download a model of several gigabytes before it can answer.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10m --retries=3 \
     CMD ["python3", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ['D3_PORT'] + '/health/ready', timeout=4)"]

@@ -13,7 +13,7 @@ import tomllib
 from pathlib import Path
 
 _CUDA = re.compile(r"torch|torchvision|triton|nvidia-.*|cuda-.*")
-"""Packages that PyTorch's index for processors has builds of its own of, or not at all."""
+"""What comes from PyTorch's index for processors, and what its torch does not need."""
 
 
 def blocks(lock: str) -> dict[str, str]:
@@ -42,29 +42,27 @@ def needs(project: dict[str, object], extras: list[str]) -> list[str]:
 def main(torch: str, extras: str, folder: str) -> None:
     """Write the files.
 
-    ``needs.txt`` are D3's requirements, ``lock.txt`` the versions and hashes they must have,
-    ``torch.txt`` torch's requirement where it comes from another index (``TORCH_VERSION`` and
-    ``TORCH_SHA256`` may say more), ``uv.txt`` and ``build.txt`` what only the build uses.
+    ``torch.txt`` is what must come from PyTorch's index for processors: nothing for ``cuda``. The
+    variables ``TORCH_VERSION`` and ``TORCHVISION_VERSION`` replace the lock's versions, and may end
+    with ``--hash=sha256:DIGEST``. ``needs.txt`` are D3's requirements, ``lock.txt`` the versions
+    and hashes of what comes from elsewhere, ``uv.txt`` and ``build.txt`` what only the build uses.
     """
     if torch not in {"cpu", "cuda"}:
         sys.exit(f"TORCH={torch!r} is neither cpu nor cuda.")
     tables = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))
     locked = blocks(Path("requirements.lock").read_text(encoding="utf-8"))
-    chosen = [one for one in re.split(r"[ ,]+", extras) if one]
-    wanted = needs(tables["project"], chosen)
+    wanted = needs(tables["project"], [one for one in re.split(r"[ ,]+", extras) if one])
+    apart = []
+    if torch == "cpu":
+        for name in ("torch", "torchvision"):  # of one index: each build fits one build of torch
+            version = os.environ.get(f"{name.upper()}_VERSION") or version_of(locked[name])
+            apart.append(f"{name}=={version}\n")
+        locked = {name: one for name, one in locked.items() if not _CUDA.fullmatch(name)}
     out = Path(folder)
     out.mkdir(parents=True, exist_ok=True)
+    (out / "torch.txt").write_text("".join(apart), encoding="utf-8")
     (out / "needs.txt").write_text("\n".join(wanted) + "\n", encoding="utf-8")
-    kept = {
-        name: one for name, one in locked.items() if torch == "cuda" or not _CUDA.fullmatch(name)
-    }
-    (out / "lock.txt").write_text("".join(kept.values()), encoding="utf-8")
-    version = os.environ.get("TORCH_VERSION") or version_of(locked["torch"])
-    digest = os.environ.get("TORCH_SHA256")
-    lines = [f"torch=={version}" + (f" --hash=sha256:{digest}" if digest else "")]
-    if "open-clip" in chosen:  # it imports torchvision, which must be built for this very torch
-        lines.append(f"torchvision=={version_of(locked['torchvision'])}")
-    (out / "torch.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (out / "lock.txt").write_text("".join(locked.values()), encoding="utf-8")
     (out / "uv.txt").write_text(locked["uv"], encoding="utf-8")
     (out / "build.txt").write_text("\n".join(tables["dependency-groups"]["build"]) + "\n")
 

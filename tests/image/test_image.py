@@ -143,7 +143,7 @@ print(*(f"{one.name.lower().replace('_', '-')}=={one.version}" for one in m.dist
     assert code == 0, said
     lock = Path(ROOT / "requirements.lock").read_text(encoding="utf-8")
     locked = {line.split()[0] for line in lock.splitlines() if "==" in line}
-    apart = {"d3-deepfake"} | ({"torch"} if TORCH == "cpu" else set())
+    apart = {"d3-deepfake"} | ({"torch", "torchvision"} if TORCH == "cpu" else set())
     own = {one for one in said.split() if one.partition("==")[0] not in apart}
     assert len(own) > 50
     assert {one.replace(".", "-") for one in own} <= {one.replace(".", "-") for one in locked}
