@@ -46,6 +46,13 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def man(session: nox.Session) -> None:
+    """Manual pages of `d3` and each command, in build/man/man1."""
+    install(session, "docs")
+    session.run("python", "docs/_ext/manual_pages.py", "build/man/man1")
+
+
+@nox.session(default=False)
 def links(session: nox.Session) -> None:
     """Ask for every address of other sites that the documentation links to; needs the internet."""
     install(session, "docs")
@@ -147,7 +154,7 @@ def release(session: nox.Session) -> None:
         if f"\n## {version} " not in Path("CHANGELOG.md").read_text(encoding="utf-8"):
             session.error(f"CHANGELOG.md has no part {version}")
     session.env["SOURCE_DATE_EPOCH"] = git(session, "log", "-1", "--format=%ct").strip()
-    work = Path(session.create_tmp())
+    work = Path(session.create_tmp()).resolve()
     digests: list[dict[str, str]] = []
     for name in ("one", "other"):
         clone, dist = work / name, work / f"dist-{name}"
@@ -167,7 +174,8 @@ def release(session: nox.Session) -> None:
     del session.env["SOURCE_DATE_EPOCH"]
     session.env["D3TEST_DIST"] = str(Path("dist").resolve())
     arguments = [one for one in session.posargs if one != "--tag"]
-    session.run("pytest", "-rs", *(arguments or ["tests/release"]))
+    with session.chdir(clone):  # so they are this commit's tests, whatever changes here meanwhile
+        session.run("pytest", "-rs", *(arguments or ["tests/release"]))
     for name, digest in digests[0].items():
         session.log(f"{digest}  dist/{name}")
 
@@ -195,9 +203,9 @@ def sbom(session: nox.Session) -> None:
     """Write sbom.json (CycloneDX): what an installation of D3 consists of."""
     install(session)
     python = f"{session.virtualenv.location}/bin/python"
-    tool = ["uvx", "--from", "cyclonedx-bom", "cyclonedx-py", "environment", python]
+    tool = ["uvx", "--constraints", LOCK, "--from", "cyclonedx-bom", "cyclonedx-py"]
     options = ["--pyproject=pyproject.toml", "--output-reproducible", "--output-file=sbom.json"]
-    session.run(*tool, *options, external=True)
+    session.run(*tool, "environment", python, *options, external=True)
 
 
 @nox.session(default=False)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from pygments.lexers.configs import PropertiesLexer
+from sphinx.application import Sphinx
+
 import d3
 
 sys.path.insert(0, str(Path(__file__).with_name("_ext")))
@@ -66,3 +69,8 @@ html_theme_options = {
         "color-brand-visited": "#86c5ff",
     },
 }
+
+
+def setup(app: Sphinx) -> None:
+    """Let blocks of a .env file be highlighted."""
+    app.add_lexer("env", PropertiesLexer)

@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import click
+from manual_pages import every_command
 from sphinx.application import Sphinx
+
+from d3.entrypoints.cli.app import cli
 
 _DIRECTIVE = re.compile(r"\s*(\.\. |:(default|options): )")
 _QUOTED = re.compile(r"``(['\"])(.*)\1``")
@@ -33,7 +37,8 @@ def _escaped(text: str) -> str:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register the extension, after sphinx-click's."""
+    """Register the extension, after sphinx-click's, which leaves out what is not imported yet."""
+    list(every_command(cli, click.Context(cli, info_name="d3")))
     for part in ("description", "options", "epilog"):
         app.connect(f"sphinx-click-process-{part}", _translate)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

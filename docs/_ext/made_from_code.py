@@ -27,8 +27,11 @@ MAKERS: dict[str, Callable[[], str]] = {
     "errors": reference_errors.errors,
     "events": reference_events.events,
     "metrics": reference_metrics.metrics,
-    "result row": reference_rows.result,
-    "scan row": reference_rows.scan,
+    "manifest": reference_rows.manifest,
+    "requests": reference_rows.requests,
+    "results": reference_rows.results,
+    "scans": reference_rows.scans,
+    "scores": reference_rows.scores,
     "settings": reference_settings.settings,
 }
 _MARK = re.compile(r"^<!-- made from the code: ([a-z ]+) -->$", re.MULTILINE)
@@ -57,9 +60,18 @@ def _resolve(
     return found
 
 
+def _keep_names(_: Sphinx, doctree: nodes.document) -> None:
+    """Let links of other pages use a name as it is written: ``#D3_HOME``, not ``#d3-home``."""
+    for node in doctree.findall(nodes.inline):
+        name = node.astext()
+        if name.lower() in node.get("names", ()) and name not in node["ids"]:
+            node["ids"].append(name)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension."""
     app.connect("source-read", _read)
     app.connect("env-get-outdated", _outdated)
+    app.connect("doctree-read", _keep_names)
     app.connect("missing-reference", _resolve)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -96,6 +96,9 @@ def _scopes() -> dict[str, str]:
             found[str(handler.operation_id)] = scopes[-1]
         elif named := re.search(r"\bsees\(request(?:, Scope\.(\w+))?", source):
             found[str(handler.operation_id)] = (named[1] or "read").lower()
+        elif re.search(r"NamedDependency\[HistoryFilter\]|\bprovide_filter\(", source):
+            # which asks whether the caller may read
+            found[str(handler.operation_id)] = "read"
     return found
 
 
@@ -173,7 +176,9 @@ def _sample(parameter: dict[str, Any]) -> str:
 
 
 def _schema(name: str, schema: dict[str, Any]) -> str:
-    lines = [f"(schema-{name.lower()})=", f"### {name}", "", _words(schema.get("description")), ""]
+    # No headings: a hundred of them would hide the calls in every list of contents.
+    lines = [f"(schema-{name.lower()})=", "{.schema}", f"**{name}**", ""]
+    lines += [_words(schema.get("description")), ""]
     if "properties" in schema:
         lines.append(_fields(schema))
     elif "enum" in schema:

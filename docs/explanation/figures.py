@@ -120,7 +120,7 @@ def method() -> str:
     calibration = manifest["calibration"]
     body = picture(pixels, 16, 40, 130) + picture(shuffled, 16, 216, 130)
     body += text(81, 30, "the image, 224 x 224", "middle") + text(
-        81, 362, "same patches, other order", "middle"
+        81, 362, "its patches, shuffled", "middle"
     )
     body += arrow((81, 174), (81, 212)) + text(90, 196, "permutation", "small")
     body += box((190, 60), 130, 90, ["encoder", "vision transformer", "frozen"], "box")

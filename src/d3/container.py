@@ -112,9 +112,8 @@ def _tracer(settings: Settings, clock: Clock, version: str) -> Tracer:
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("opentelemetry"):
             raise
-        raise SettingsInvalid(
-            "D3_TRACES needs an extra package.", "pip install '.[otel]', or unset D3_TRACES"
-        ) from error
+        otherwise = "Or set D3_TRACES to False."
+        raise extra_missing(SettingsInvalid, "D3_TRACES", "otel", otherwise=otherwise) from error
     return OpenTelemetryTracer(clock, version)
 
 

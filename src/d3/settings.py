@@ -550,37 +550,89 @@ class Settings:
         Raises:
             SettingsInvalid: one sentence for each variable that cannot be used.
         """
-        own = _set(os.environ if environ is None else environ)
-        given = _set(_read_dotenv(dotenv)) | own
-        types = get_type_hints(cls, include_extras=True)
-        known = {one.metadata["variable"]: one.name for one in fields(cls)}
-        secrets = {one.metadata["variable"] for one in fields(cls) if one.metadata["secret"]}
-        values: dict[str, Any] = {}
-        mistakes: list[str] = []
-        for variable, name in known.items():
-            if variable in given:
-                try:
-                    values[name] = _parse(given[variable], types[name], name)
-                except (ValueError, ModelNameInvalid, RequestInvalid) as error:
-                    shown = "..." if variable in secrets else repr(given[variable])
-                    mistakes.append(f"{variable}={shown}: {error}".rstrip("."))
-        if "minio_access_key" in values and "minio_secret_key" not in values:
-            mistakes.append("MINIO_ACCESS_KEY is set, but MINIO_SECRET_KEY is not")
-        if values.get("auth") == "off" and not values.get("insecure"):
-            mistakes.append(
-                "D3_AUTH='off': gives every caller full access; set D3_INSECURE=True to confirm"
-            )
-        if ("tls_cert" in values) != ("tls_key" in values):
-            mistakes.append("D3_TLS_CERT and D3_TLS_KEY: only one of them is set")
-        mistakes += _mistakes_of_panel(values.get("panel", ()), values.get("model"))
-        mistakes += _mistakes_of_spool(values.get("spool"), values.get("minio_endpoint"))
-        if mistakes:
+        read = read_variables(environ, dotenv)
+        if read.mistakes:
             raise SettingsInvalid(
-                "Some settings are not valid. " + "; ".join(mistakes) + ".",
+                "Some settings are not valid. " + "; ".join(read.mistakes) + ".",
                 "Correct them in the environment or in .env. See .env.example.",
             )
-        _warn_of_unknown(given, known)
-        return cls(**values)
+        for name, close in read.unknown.items():
+            hint = f"; did you mean {close}?" if close else "."
+            warnings.warn(f"{name} is not a setting of D3{hint}", RuntimeWarning, stacklevel=2)
+        return cls(**read.values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variables:
+    """The variables that are set, and what they mean.
+
+    Attributes:
+        given: the text of each that is set and not empty, secrets among them.
+        in_environment: names of those that the environment has, which beats the file.
+        values: of those that are valid, by field.
+        wrong: what is wrong with each of the others, as a sentence that hides secrets.
+        clashes: what is wrong with several together.
+        unknown: names that look like settings, and the setting that may be meant.
+    """
+
+    given: Mapping[str, str]
+    in_environment: frozenset[str]
+    values: Mapping[str, Any]
+    wrong: Mapping[str, str]
+    clashes: tuple[str, ...]
+    unknown: Mapping[str, str | None]
+
+    @property
+    def mistakes(self) -> list[str]:
+        """All that is wrong."""
+        return [*self.wrong.values(), *self.clashes]
+
+
+def read_variables(
+    environ: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")
+) -> Variables:
+    """Read the variables without refusing mistakes; see :meth:`Settings.from_environment`.
+
+    Raises:
+        SettingsInvalid: the file cannot be read.
+    """
+    own = _set(os.environ if environ is None else environ)
+    given = _set(_read_dotenv(dotenv)) | own
+    types = get_type_hints(Settings, include_extras=True)
+    known = {one.metadata["variable"]: one for one in fields(Settings)}
+    values: dict[str, Any] = {}
+    wrong: dict[str, str] = {}
+    for variable, field_ in known.items():
+        if variable in given:
+            name = field_.name
+            try:
+                values[name] = _parse(given[variable], types[name], name)
+            except (ValueError, ModelNameInvalid, RequestInvalid) as error:
+                shown = "..." if field_.metadata["secret"] else repr(given[variable])
+                wrong[variable] = f"{variable}={shown}: {error}".rstrip(".")
+    return Variables(
+        given=given,
+        in_environment=frozenset(own),
+        values=values,
+        wrong=wrong,
+        clashes=tuple(_clashes(values)),
+        unknown=_unknown(given, known),
+    )
+
+
+def _clashes(values: Mapping[str, Any]) -> list[str]:
+    """What is wrong with values that are valid one by one."""
+    clashes = []
+    if "minio_access_key" in values and "minio_secret_key" not in values:
+        clashes.append("MINIO_ACCESS_KEY is set, but MINIO_SECRET_KEY is not")
+    if values.get("auth") == "off" and not values.get("insecure"):
+        clashes.append(
+            "D3_AUTH='off': gives every caller full access; set D3_INSECURE=True to confirm"
+        )
+    if ("tls_cert" in values) != ("tls_key" in values):
+        clashes.append("D3_TLS_CERT and D3_TLS_KEY: only one of them is set")
+    clashes += _mistakes_of_panel(values.get("panel", ()), values.get("model"))
+    return clashes + _mistakes_of_spool(values.get("spool"), values.get("minio_endpoint"))
 
 
 def _mistakes_of_panel(panel: tuple[str, ...], model: str | None) -> list[str]:
@@ -734,9 +786,7 @@ def _read_dotenv(path: Path | None) -> dict[str, str]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _warn_of_unknown(given: Mapping[str, str], known: Mapping[str, str]) -> None:
-    for name in sorted(given):
-        if name.startswith("D3_") and name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {close[0]}?" if close else "."
-            warnings.warn(f"{name} is not a setting of D3{hint}", RuntimeWarning, stacklevel=3)
+def _unknown(given: Mapping[str, str], known: Mapping[str, Any]) -> dict[str, str | None]:
+    """Names that look like settings and are none, and the setting that may be meant."""
+    names = [name for name in sorted(given) if name.startswith("D3_") and name not in known]
+    return {name: next(iter(difflib.get_close_matches(name, known, n=1)), None) for name in names}

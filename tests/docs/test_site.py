@@ -12,7 +12,16 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
+import click
+import msgspec
 import pytest
+from prometheus_client import generate_latest
+
+import d3
+from d3.domain.webhooks import CHOICES
+from d3.entrypoints.cli.app import cli
+from d3.entrypoints.http import create_app
+from d3.entrypoints.http.problem_types import problem_types
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -160,3 +169,84 @@ def test_what_the_readme_links_to_is_in_the_site(pages: dict[str, Page]) -> None
         if anchor and file.is_relative_to(DOCS):
             page = pages[str(file.relative_to(DOCS)).removesuffix(".md") + ".html"]
             assert anchor in page.anchors, (target, anchor)
+
+
+def test_every_public_name_is_described(pages: dict[str, Page]) -> None:
+    described = pages["reference/library.html"].anchors
+    assert not {f"d3.{name}" for name in d3.__all__} - described
+    methods = {"detect", "detect_many", "detect_clip", "explain", "close"}
+    assert {f"d3.D3.{name}" for name in methods} <= described
+    calls = {name for name in vars(d3.Client) if not name.startswith("_")}
+    assert len(calls) > 20
+    assert {f"d3.Client.{one}" for one in calls} <= described
+    assert {f"d3.AsyncClient.{one}" for one in calls - {"close"} | {"aclose"}} <= described
+
+
+def commands(command: click.Command, context: click.Context) -> Iterator[click.Context]:
+    yield context
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            assert found is not None
+            if not found.hidden:
+                yield from commands(found, click.Context(found, info_name=name, parent=context))
+
+
+def test_every_command_and_option_is_described(pages: dict[str, Page]) -> None:
+    page = pages["reference/command-line.html"]
+    found = list(commands(cli, click.Context(cli, info_name="d3")))
+    assert len(found) > 60
+    for context in found:
+        place = context.command_path.replace(" ", "-")
+        assert place in page.anchors, context.command_path
+        for option in context.command.params:
+            if isinstance(option, click.Option) and not option.hidden:
+                name = option.opts[0].lstrip("-")
+                assert f"cmdoption-{place}-{name}" in page.anchors, (place, name)
+
+
+def test_every_setting_and_error_is_described(pages: dict[str, Page]) -> None:
+    variables = d3.Settings().environment()
+    assert variables.keys() <= pages["reference/settings.html"].anchors
+    assert {one.code for one in problem_types()} <= pages["reference/errors.html"].anchors
+
+
+def test_every_metric_of_a_scrape_is_described(pages: dict[str, Page], tmp_path: Path) -> None:
+    services = create_app(d3.Settings(home=tmp_path, redis_url="redis://localhost")).d3
+    scraped = generate_latest(services.metrics.registry).decode()
+    names = set(re.findall(r"^# TYPE (\S+) ", scraped, re.MULTILINE))
+    names = {name for name in names if not name.endswith("_created")}
+    assert len(names) > 30
+    assert not names - pages["reference/metrics.html"].anchors
+
+
+def test_every_call_and_schema_is_described(pages: dict[str, Page]) -> None:
+    page = pages["reference/http.html"]
+    document = msgspec.json.decode((DOCS / "openapi.json").read_bytes())
+    text = re.sub(r"<[^>]+>", "", page.text)
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            assert f"call-{operation['operationId'].lower()}" in page.anchors
+            assert f"{method.upper()} {path}" in text
+    assert text.count("Needs a key, of any scope") == 1  # the model in use
+    for name in document["components"]["schemas"]:
+        assert f"schema-{name.lower()}" in page.anchors
+    assert "Needs a key, of any scope" not in text.partition("Describe the model")[0]
+
+
+def test_every_event_is_described_with_its_body(pages: dict[str, Page]) -> None:
+    text = re.sub(r"<[^>]+>", "", pages["reference/events.html"].text)
+    for event in CHOICES:
+        assert f'"type": "{event}"' in text
+
+
+def test_manual_pages_are_written_for_every_command(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, DOCS / "_ext" / "manual_pages.py", tmp_path / "man1"], check=True
+    )
+    found = {file.stem for file in (tmp_path / "man1").iterdir()}
+    every = commands(cli, click.Context(cli, info_name="d3"))
+    assert found == {one.command_path.replace(" ", "-") for one in every}
+    page = (tmp_path / "man1" / "d3-detect.1").read_text(encoding="utf-8")
+    assert "\n.SH OPTIONS\n" in page
+    assert "..." not in page.partition(".SH SYNOPSIS")[0]

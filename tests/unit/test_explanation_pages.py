@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from d3.domain.errors import D3Error
 from d3.domain.intervals import wilson
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,3 +77,36 @@ def test_the_figures_are_those_of_the_script():
     for name in ("calibration", "architecture"):
         drawn = names[name]()  # type: ignore[operator]
         assert drawn == (PAGES / f"{name}.svg").read_text(encoding="utf-8")
+
+
+def test_every_error_that_a_page_links_has_that_code():
+    pages = [
+        *PAGES.glob("*.md"),
+        ROOT / "docs" / "glossary.md",
+        ROOT / "docs" / "troubleshooting.md",
+    ]
+    linked = {
+        code
+        for page in pages
+        for code in re.findall(r"errors\.md#(\w+)", page.read_text(encoding="utf-8"))
+    }
+    kinds, codes = [D3Error], set()
+    while kinds:
+        kind = kinds.pop()
+        codes.add(kind.code)
+        kinds += kind.__subclasses__()
+    assert len(linked) > 25
+    assert linked - codes == set()
+
+
+def test_the_messages_in_the_tables_of_troubleshooting_are_in_the_code():
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    quoted = [one[1] for one in re.finditer(r"^\| `((?:\.\.\. |[A-Z]).*?)` \|", page, re.MULTILINE)]
+    assert len(quoted) > 8
+    source = " ".join(
+        path.read_text(encoding="utf-8") for path in (ROOT / "src" / "d3").rglob("*.py")
+    )
+    words = re.sub(r"[\"']\s*f?[\"']", "", source)  # a sentence may go on in the next line
+    for message in quoted:
+        said = re.split(r"127\.|\.\.\.$", message.removeprefix("... "))[0].strip()
+        assert said in words, message

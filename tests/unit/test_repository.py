@@ -72,3 +72,12 @@ def test_who_reports_a_wrong_verdict_is_warned_and_told_what_to_attach() -> None
     assert isinstance(
         yaml.safe_load((FORMS / "config.yml").read_text())["blank_issues_enabled"], bool
     )
+
+
+def test_what_builds_d3_is_locked_with_the_tools() -> None:
+    """The image builds D3 without a network: from the group `build`, at the lock's versions."""
+    tables = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert set(tables["build-system"]["requires"]) <= set(tables["dependency-groups"]["build"])
+    lock = (ROOT / "requirements.lock").read_text()
+    for one in tables["build-system"]["requires"]:
+        assert f"\n{one.partition('>')[0]}==" in lock

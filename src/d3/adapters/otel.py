@@ -36,6 +36,8 @@ from d3.domain.ports.tracing import NOTHING, Attributes, Kind, TraceContext, cur
 
 _KINDS = {"internal": SpanKind.INTERNAL, "server": SpanKind.SERVER, "client": SpanKind.CLIENT}
 _CLOSE_SECONDS = 3.0
+_OURS = otel_context.create_key("d3")
+"""Where a context has the last span that D3 has made current."""
 
 
 class OpenTelemetryTracer:
@@ -70,7 +72,13 @@ class OpenTelemetryTracer:
     def request(
         self, name: str, headers: Iterable[tuple[bytes, bytes]], attributes: Attributes
     ) -> OpenSpan:
-        return self._begin(name, SpanKind.SERVER, _around(_named(headers)), attributes)
+        place, here = _named(headers), otel_context.get_current()
+        # A server may begin a connection's next request in the context of the last one.
+        if trace.get_current_span() is otel_context.get_value(_OURS):
+            here = otel_context.Context()
+        if place is not None and not trace.get_current_span(here).get_span_context().is_valid:
+            here = _inside(place)
+        return self._begin(name, SpanKind.SERVER, here, attributes)
 
     def record(
         self,
@@ -147,7 +155,7 @@ class OpenSpan:
 
     def __enter__(self) -> Self:
         # Both: D3's own parts look at the one, the program's instrumentation at the other.
-        here = trace.set_span_in_context(self._span)
+        here = otel_context.set_value(_OURS, self._span, trace.set_span_in_context(self._span))
         self._restored = [current.set(self._place), otel_context.attach(here)]
         return self
 

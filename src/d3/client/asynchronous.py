@@ -136,6 +136,7 @@ class AsyncClient:
     resend = _does(notifying.resend)
 
     async def aclose(self) -> None:
+        """Close the connections; the end of an ``async with`` block does it too."""
         self._stay_in_the_loop()
         await self._http.aclose()
 

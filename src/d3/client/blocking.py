@@ -129,6 +129,7 @@ class Client:
     resend = _does(notifying.resend)
 
     def close(self) -> None:
+        """Close the connections; the end of a ``with`` block does it too."""
         self._own_http().close()
 
     def __enter__(self) -> Self:

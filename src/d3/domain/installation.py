@@ -17,6 +17,8 @@ from d3.domain.errors import D3Error
 DISTRIBUTION = "d3-deepfake"
 _Error = TypeVar("_Error", bound=D3Error)
 _CONTAINERS = (Path("/.dockerenv"), Path("/run/.containerenv"))
+_IMAGE = Path("/opt/d3")
+"""Where the Dockerfile installs D3."""
 _REQUIREMENT = re.compile(r"^(?P<package>[^;]+?)\s*;.*\bextra\s*==\s*['\"](?P<extra>[^'\"]+)['\"]")
 
 
@@ -43,6 +45,8 @@ def extra_missing(
 
 def install_hint(extra: str, *, public: bool = False) -> str:
     """How to add an extra to this copy of D3, as a sentence with a command for the shell."""
+    if _is_image() and Path(sys.prefix) == _IMAGE:  # it has no installer
+        return f"Build D3's image with it: docker build --build-arg EXTRAS={extra} ."
     return hint_for(*_requirements(extra), public=public)
 
 

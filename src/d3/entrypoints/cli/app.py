@@ -1,7 +1,8 @@
 """The command ``d3`` and what all its commands share: errors, exit codes, warnings.
 
-Exit codes: 0 done, 1 a fake was found and ``--fail-on-fake`` given, 2 could not do it, 130
-interrupted. A command and what it needs are imported when it is run.
+Exit codes: 0 done, 1 a fake was found and ``--fail-on-fake`` given, 2 could not do it, 3 a verdict
+is uncertain and ``--fail-on-uncertain`` given, 130 interrupted. A command and what it needs are
+imported when it is run.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _COMPLETION = "_D3_COMPLETE"
 @click.group(
     cls=LazyGroup,
     modules=(
-        *("bench", "calibrate", "dataset", "db", "detect", "doctor", "drift", "evaluate"),
+        *("bench", "calibrate", "config", "dataset", "db", "detect", "doctor", "drift", "evaluate"),
         *("evidence", "explain", "history", "jobs", "keys", "labels", "models", "replay"),
         *("scan", "scans", "serve", "train", "users", "webhooks"),
     ),

@@ -20,7 +20,7 @@ from d3.domain.provenance import Says
 from d3.domain.scoring import Verdict
 from d3.domain.services.export import csv_chunks, document, flat, json_lines_chunks
 from d3.entrypoints.cli.opening import opened
-from d3.entrypoints.cli.options import YES
+from d3.entrypoints.cli.options import YES, complete_model
 from d3.entrypoints.cli.output import complain, counted, out
 from d3.entrypoints.cli.progress import progress, told_of
 from d3.entrypoints.cli.results import (
@@ -99,7 +99,12 @@ def _sha256(_: click.Context, __: click.Parameter, given: str | None) -> str | N
 
 _FILTERS = (
     click.option("--verdict", type=_words(Verdict), help="Only this verdict."),
-    click.option("--model", metavar="NAME", help="Only results of this model."),
+    click.option(
+        "--model",
+        metavar="NAME",
+        shell_complete=complete_model,
+        help="Only results of this model.",
+    ),
     click.option("--label", type=_words(LabelIs), help="Only this label; none: only without one."),
     click.option(
         "--since", metavar="TIME", callback=_time, help="Judged then or later: 2026-01-31 or 7d."

@@ -25,7 +25,7 @@ from structlog.contextvars import bind_contextvars, reset_contextvars
 
 from d3.domain.errors import D3Error
 from d3.domain.history import RequestRecord
-from d3.domain.ports.tracing import NULL_SPAN, NULL_TRACER, Span, Tracer
+from d3.domain.ports.tracing import NULL_SPAN, NULL_TRACER, Span, Tracer, current
 from d3.domain.services.detection import Judged
 from d3.entrypoints.http.metrics import Metrics
 
@@ -190,7 +190,10 @@ class TelemetryMiddleware:
                     _describe(span, scope, telemetry)
 
     def _span(self, scope: Any, request_id: str) -> Span:
-        if not self._tracer.enabled or scope["path"].startswith(_QUIET):
+        if not self._tracer.enabled:
+            return NULL_SPAN
+        current.set(None)  # of the connection's last request: see the adapter
+        if scope["path"].startswith(_QUIET):
             return NULL_SPAN
         about = {
             "http.request.method": scope["method"][:16],
