@@ -88,6 +88,18 @@ def test_a_damaged_model_and_a_database_that_is_away_fail_with_a_way_out(
     assert "secret" not in str(found)
 
 
+def test_a_redis_that_is_away_is_a_warning_and_not_silence(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "redis" not in findings()
+    monkeypatch.setenv("D3_REDIS_URL", "redis://:secret@127.0.0.1:9/0")
+    found = findings()
+    assert found["redis"].state == "warning"
+    assert "cannot be reached" in found["redis"].found
+    assert "D3_REDIS_URL" in found["redis"].found
+    assert "secret" not in str(found)
+
+
 def test_a_recorded_score_is_held_against_the_measured_one(own: Path) -> None:
     manifest = own / "models/manifests/own/1.json"
     content = json.loads(manifest.read_text())

@@ -500,6 +500,17 @@ def test_a_taken_port_is_refused_even_if_its_owner_would_share_it() -> None:
     listen("127.0.0.1", port, 2).close()
 
 
+def test_a_process_alone_refuses_connections_until_it_answers() -> None:
+    """A proxy sends its request elsewhere then, and does not wait for a model to be loaded."""
+    listeners = listen("127.0.0.1", 0)
+    place = listeners.sockets[0].getsockname()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(place)
+    listeners.sockets[0].listen()
+    socket.create_connection(place).close()
+    listeners.close()
+
+
 def test_connections_reach_every_socket() -> None:
     listeners = listen("127.0.0.1", 0, 2)
     clients = [socket.create_connection(listeners.sockets[0].getsockname()) for _ in range(40)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import yaml
 from d3.entrypoints.cli.app import cli
 from d3.entrypoints.serving.server import GRACE_SECONDS
 from d3.settings import Settings
+from tests.docs.checking import check_command
 from tests.support.kustomize import render
 
 FOLDER = Path(__file__).parents[2] / "deploy/kubernetes"
@@ -329,3 +331,27 @@ def test_models_on_a_volume_are_read_by_servers_and_written_by_commands(folder: 
         assert mounts["models"].get("readOnly") is read_only
         claims = {one["name"]: one.get("persistentVolumeClaim") for one in spec["volumes"]}
         assert claims["models"] == {"claimName": claim}
+
+
+def test_the_page_names_what_the_manifests_have(folder: Path) -> None:
+    page = (FOLDER.parents[1] / "docs/howto/kubernetes.md").read_text(encoding="utf-8")
+    example = manifests(folder, "example")
+    named = {
+        "Deployment": re.findall(r"deployment[ /](d3[\w-]*)", page),
+        "Job": re.findall(r"job[ /](d3[\w-]*)", page),
+        "Service": re.findall(r"service/(d3[\w-]*)", page),
+    }
+    for kind, names in named.items():
+        assert set(names) == set(example.of(kind))
+    for line in re.findall(r"-- (d3 [a-z][^\n)\"`]*)", page):
+        check_command(line)
+    (monitor,) = manifests(folder, "volume").of("ServiceMonitor").values()
+    key = monitor["spec"]["endpoints"][0]["authorization"]["credentials"]
+    assert f"secret generic {key['name']} " in page
+    assert f"--from-literal={key['key']}=" in page
+    needed = {
+        one["metadata"]["labels"].get("app.kubernetes.io/component")
+        for one in (example.one("ConfigMap", "d3-settings"), example.one("Secret", "d3-secrets"))
+    }
+    assert needed == {"settings"}
+    assert "component in (settings, migrate)" in page

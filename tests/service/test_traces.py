@@ -97,10 +97,26 @@ def test_one_predict_is_one_trace_of_the_callers(
     assert request.resource["service.instance.id"]
 
 
-def test_with_workers_the_engine_goes_on_with_the_trace(tmp_path: Path, there: Collector) -> None:
+def test_an_engine_behind_a_socket_goes_on_with_the_trace(
+    traced: Callable[..., Service],
+    there: Collector,
+    image: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tests.machines.WORKERS", 2)
+    service = traced()
+    assert service.machine.engine is not None
+    assert predict(service.http, image, FROM_CALLER).status_code == 200
+    assert_tree(there.wait(PREDICT, *STEPS, trace=CALLER))
+
+
+@pytest.mark.full
+def test_processes_of_workers_send_the_parts_of_one_trace(
+    home: Home, tmp_path: Path, there: Collector
+) -> None:
     variables = settings_of(there.url) | {"OTEL_SERVICE_NAME": "judge", "D3_TRACES": "True"}
-    variables |= {"D3_HOME": str(tmp_path / "home"), "CUDA_DEVICE": "cpu", "D3_WARM_UP": "False"}
-    variables |= {"D3_LOG_FORMAT": "json"}
+    variables |= home.environ | {"CUDA_DEVICE": "cpu", "D3_ENGINE": "torch"}
+    variables |= {"D3_WARM_UP": "False", "D3_LOG_FORMAT": "json"}
     with d3_serve(tmp_path, "--port", "0", "--workers", "2", **variables) as served:
         with httpx.Client(base_url=served.url(), timeout=60) as http:
             assert predict(http, painted(7), FROM_CALLER).status_code == 200

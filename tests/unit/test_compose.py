@@ -190,6 +190,24 @@ def test_the_images_labels_tell_of_its_version_source_and_licence() -> None:
         assert name.upper() in asked
 
 
+def test_compose_builds_the_image_for_processors_unless_told_otherwise() -> None:
+    build = SERVICES["d3"]["build"]
+    assert build == {"context": ".", "args": {"TORCH": "${TORCH:-cpu}"}}
+    defaults = dict(
+        rest.split("=", 1) for name, rest in instructions() if name == "ARG" and "=" in rest
+    )
+    assert defaults["TORCH"] == "cpu"
+    stages = {rest.split()[-1] for name, rest in instructions() if name == "FROM"}
+    assert {"needs-cpu", "needs-cuda"} <= stages
+
+
+def test_the_arguments_of_the_build_are_those_that_the_page_explains() -> None:
+    page = (ROOT / "docs/howto/images.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| ((?:`[A-Z_0-9]+`(?:, )?)+) \|", page, re.MULTILINE)
+    known = {rest.split("=")[0] for name, rest in instructions() if name == "ARG"}
+    assert set(re.findall(r"`(\w+)`", " ".join(listed))) == known
+
+
 def test_no_address_key_or_password_of_a_registry_stands_in_the_dockerfile() -> None:
     text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
     assert set(re.findall(r"https?://([^/\s\"]+)", text)) == {

@@ -91,6 +91,7 @@ def examine() -> Iterator[Finding]:
         ("engines", _engines),
         ("home", _home),
         ("database", _database),
+        ("redis", _redis),
         ("key", _key),
         ("evidence", _evidence),
         ("provenance", _provenance),
@@ -214,6 +215,29 @@ def _provenance(container: Container, notes: _Notes) -> None:
     container.decoder()  # reads the certificates
     file = container.settings().c2pa_trust
     notes.add("ok", f"signers are trusted by {file}" if file else "no signer is trusted")
+
+
+def _redis(container: Container, notes: _Notes) -> None:
+    """Whether the server answers that a service would share its cache and limits through."""
+    from d3.container import Container
+    from d3.domain.ports.history import CacheKey
+
+    settings = container.settings()
+    if settings.redis_url is None or not settings.cache_entries:
+        return
+    cache = Container(settings=settings, serving=True).cache()
+    try:
+        cache.get(CacheKey("", "", 1, "", ""))
+        if cache.trouble is None:
+            notes.add("ok", "the server at D3_REDIS_URL answers")
+        else:
+            notes.add(
+                "warning",
+                f"Redis: {cache.trouble}",
+                "Until then results are computed again, and there are no rate limits.",
+            )
+    finally:
+        cache.close()
 
 
 def _key(container: Container, notes: _Notes) -> None:

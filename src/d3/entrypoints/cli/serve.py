@@ -120,8 +120,9 @@ def _serve_alone(settings: Settings, listeners: Listeners, tls: tuple[Path, Path
     application = create_app(settings)
     with progress("Opening the database and loading the model"):
         application.d3.start(partial(see_to_keys, local=listeners.local))
-    _say_where(listeners)
-    return server.run(application, settings, listeners.sockets[0], tls)
+    return server.run(
+        application, settings, listeners.sockets[0], tls, ready=partial(_say_where, listeners)
+    )
 
 
 def _serve_with_workers(

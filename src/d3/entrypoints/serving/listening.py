@@ -28,7 +28,7 @@ class AddressUnavailable(D3Error):
 
 @dataclass(frozen=True, slots=True)
 class Listeners:
-    """Open sockets that clients connect to.
+    """Open sockets that clients connect to, at once or when the service answers.
 
     Attributes:
         sockets: one for each process that answers.
@@ -56,6 +56,9 @@ def listen(host: str, port: int, processes: int = 1, *, tls: bool = False) -> Li
     The system spreads connections over the sockets (``SO_REUSEPORT``). Processes that share one
     socket would get very unequal parts.
 
+    The socket of a single process only has its address: it listens when the process answers. Until
+    then, a connection is refused and not left waiting, so that a proxy sends the request elsewhere.
+
     Args:
         host: a name or an address.
         port: 0 picks a free one.
@@ -80,21 +83,27 @@ def listen(host: str, port: int, processes: int = 1, *, tls: bool = False) -> Li
             if processes > 1 and not number:
                 # Only now: before, it would join another service that listens on this port.
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        for one in sockets:
+        # Several could share the port with those of a service that starts at the same time.
+        for one in sockets if processes > 1 else ():
             one.listen(_BACKLOG)
     except OSError as error:
         for one in sockets:
             one.close()
-        raise AddressUnavailable(
-            f"D3 cannot listen on {host}:{port} ({error.strerror or error}).",
-            "Choose another address with --host and --port, or stop the program that uses it.",
-        ) from error
+        raise unavailable(f"{host}:{port}", error) from error
     address, bound = sockets[0].getsockname()[:2]
     shown = f"[{address}]" if ":" in address else address
     return Listeners(
         sockets,
         f"http{'s' if tls else ''}://{shown}:{bound}",
         ipaddress.ip_address(address).is_loopback,
+    )
+
+
+def unavailable(address: str, error: OSError) -> AddressUnavailable:
+    """The error for an address that cannot be listened on."""
+    return AddressUnavailable(
+        f"D3 cannot listen on {address} ({error.strerror or error}).",
+        "Choose another address with --host and --port, or stop the program that uses it.",
     )
 
 

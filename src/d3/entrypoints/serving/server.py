@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
@@ -14,6 +15,7 @@ import uvicorn
 
 from d3.entrypoints.http.connections import descriptors_for
 from d3.entrypoints.http.protocol import limited_http
+from d3.entrypoints.serving.listening import unavailable
 from d3.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,12 +23,14 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS = 30
 """For requests in flight when the service stops."""
+LATE_SECONDS = 0.5
+"""How long a service that stops answers requests that were on their way to it."""
 FORCED = 128 + signal.SIGINT
 """The exit status of a service that was told to stop twice."""
 
 
 class _Server(uvicorn.Server):
-    """Says when it answers."""
+    """Says when it answers, and loses no connection when it stops."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)
@@ -36,6 +40,13 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         self._ready()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # The system would reset connections that nobody has accepted yet. The first turn of the
+        # loop finds them, and the second accepts them.
+        for _ in range(2):
+            await asyncio.sleep(0)
+        await super().shutdown(sockets)
+
 
 def run(
     application: Application,
@@ -44,7 +55,6 @@ def run(
     tls: tuple[Path, Path] | None,
     *,
     ready: Callable[[], None] = lambda: None,
-    late_seconds: float = 0.0,
 ) -> int:
     """Serve until SIGTERM or SIGINT, then stop when all requests in flight are answered.
 
@@ -53,17 +63,19 @@ def run(
     Args:
         application: its services are started.
         settings: hold the limits.
-        listener: where clients connect; closed in the end.
+        listener: where clients connect, which may not listen yet; closed in the end.
         tls: certificate and key.
         ready: called on the event loop when the service answers.
-        late_seconds: when stopping, how long to answer requests that were on their way.
 
     Returns:
         The exit status.
+
+    Raises:
+        AddressUnavailable: another program has listened there meanwhile.
     """
     config = uvicorn.Config(
         application,
-        http=limited_http(settings, descriptors_for(settings.max_connections), late_seconds),
+        http=limited_http(settings, descriptors_for(settings.max_connections), LATE_SECONDS),
         ws="none",
         log_config=None,
         access_log=False,
@@ -78,6 +90,11 @@ def run(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
     server = _Server(config, ready)
+    try:
+        listener.listen(config.backlog)  # uvloop would not say that it failed
+    except OSError as error:
+        application.d3.stop()
+        raise unavailable("{}:{}".format(*listener.getsockname()[:2]), error) from error
     server.run(sockets=[listener])
     if server.force_exit or not application.d3.stop():
         # Beside a forward pass an ordinary end would be an abort.

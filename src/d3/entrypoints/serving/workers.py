@@ -33,8 +33,6 @@ from d3.entrypoints.serving.shares import for_engine, for_front
 from d3.entrypoints.serving.supervisor import ENGINE_SECONDS, FRONT_SECONDS, Post, Supervisor
 from d3.settings import Settings
 
-LATE_SECONDS = 0.5
-"""How long a front that is replaced answers requests that were on their way to it."""
 _COULD_NOT = 2
 
 
@@ -189,9 +187,7 @@ class _Processes:
             gc.freeze()
             control.ready()
 
-        return server.run(
-            application, settings, listener, tls, ready=ready, late_seconds=LATE_SECONDS
-        )
+        return server.run(application, settings, listener, tls, ready=ready)
 
 
 def _locked(run: Path) -> FileLock:
