@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from d3.domain.errors import CheckpointInvalid, SourceUnavailable
-from d3.domain.installation import extra_missing
 from d3.domain.models import Activation, EncoderSpec
 
 _HARMLESS = {"layers", "width", "head_width", "mlp_ratio", "patch_size", "image_size"} | {
@@ -99,11 +98,9 @@ def _check_installed() -> None:
     try:
         import open_clip  # noqa: F401
     except ImportError as error:
-        raise extra_missing(
-            SourceUnavailable,
-            "open_clip's table",
-            "open-clip",
-            otherwise="Or name the encoder's file with --encoder.",
+        raise SourceUnavailable(
+            f"open_clip's table cannot be read here: {error}.",
+            "Install open_clip_torch, or name the encoder's file with --encoder.",
         ) from error
     except RuntimeError as error:  # a torchvision that was built for another torch
         raise SourceUnavailable(
