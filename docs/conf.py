@@ -38,6 +38,7 @@ linkcheck_ignore = [r"https?://localhost", r"https?://127\.0\.0\.1", r"https?://
 
 myst_enable_extensions = ["attrs_block", "attrs_inline", "colon_fence", "deflist", "fieldlist"]
 myst_heading_anchors = 4
+smartquotes_action = "qe"  # two dashes begin an option
 copybutton_exclude = ".linenos, .gp, .go"
 
 autodoc_typehints = "signature"

@@ -25,7 +25,12 @@ LONGEST = [
     "integration/test_quantizing.py",
     *("service/test_scans.py", "service/test_durability.py", "e2e/test_scan.py"),
     *("service/test_access.py", "console/test_check.py", "hostile/test_hostile.py"),
-    *("integration/test_checkpoints.py", "contract/test_ports.py", "console/test_manners.py"),
+    *(
+        "docs/test_pages.py",
+        "integration/test_checkpoints.py",
+        "contract/test_ports.py",
+        "console/test_manners.py",
+    ),
     *("integration/test_copying.py", "integration/test_openvino.py", "e2e/test_evaluate.py"),
     *("service/test_doors.py", "e2e/test_pull.py", "faults/test_servers_away.py"),
     *("service/test_crowds.py", "service/test_outages.py", "console/test_administration.py"),

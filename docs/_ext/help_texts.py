@@ -12,9 +12,9 @@ from sphinx.application import Sphinx
 from d3.entrypoints.cli.app import cli
 
 _DIRECTIVE = re.compile(r"\s*(\.\. |:(default|options): )")
-_QUOTED = re.compile(r"``(['\"])(.*)\1``")
+_QUOTED = re.compile(r"``(?:\w*Path\()?(['\"])(.*)\1\)?``")
 _CODE = re.compile(r"`([^`]+)`")
-_SPECIAL = re.compile(r"([*_|\\])")
+_SPECIAL = re.compile(r"([*_|@\\])")
 
 
 def _translate(_: Sphinx, __: Any, lines: list[str]) -> None:

@@ -43,13 +43,18 @@ def calls() -> str:
         parts.append(f"## {tag['name'].capitalize()}\n\n{tag['description']}\n")
         parts += [
             _call(method, path, operation)
-            for path, methods in found["paths"].items()
+            for path, methods in sorted(found["paths"].items(), key=_main_calls_first)
             for method, operation in methods.items()
             if tag["name"] in operation["tags"]
         ]
     parts.append("## Schemas\n\nThe objects in the bodies of requests and answers.\n")
     parts += [_schema(name, one) for name, one in sorted(found["components"]["schemas"].items())]
     return "\n".join(parts)
+
+
+def _main_calls_first(one: tuple[str, Any]) -> tuple[bool, str]:
+    path, _ = one
+    return "/predict" not in path, path
 
 
 def _call(method: str, path: str, operation: dict[str, Any]) -> str:

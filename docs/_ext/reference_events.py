@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import d3
 from d3.adapters.sql.job_rows import event_of
@@ -52,7 +54,7 @@ def _example(kind: EventType) -> NewEvent:
         return event_of(_job(), _AT)
     if kind is EventType.SCAN_FINISHED:
         return scan_finished(_scan(), _AT)
-    data = {
+    data: dict[EventType, Callable[[], Mapping[str, Any]]] = {
         EventType.RESULT_CREATED: lambda: document(_result()),
         EventType.MODEL_CHANGED: lambda: model_changed(_MODEL),
         EventType.DRIFT_ALERT: lambda: drift_alert(_report()),
@@ -119,7 +121,7 @@ def _result() -> HistoryEntry:
 
 def _report() -> DriftReport:
     labelled = VerdictCounts(fake=0, real=0, uncertain=0)
-    found = {
+    found: dict[str, Any] = {
         "images": 1840,
         "scores": (),
         "psi": Share(0.31, 0.27, 0.36),

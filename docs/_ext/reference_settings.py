@@ -37,7 +37,8 @@ def settings() -> str:
     """Sections of tables."""
     known = {one.metadata["variable"]: one for one in fields(Settings)}
     hints = get_type_hints(Settings, include_extras=True)
-    text, rows = "", []
+    text = ""
+    rows: list[tuple[str, str, str, str]] = []
     for lead, variables in _paragraphs():
         if variables[0] in _SECTIONS or len(variables) > 1:
             text, rows = text + _table(rows), []

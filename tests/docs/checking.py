@@ -274,7 +274,7 @@ def check_span(span: str) -> None:
 
 _KINDS: dict[str, Callable[[str], Any]] = {
     "bash": _check_script,
-    "sh": _check_script,
+    **dict.fromkeys(("sh", "zsh", "fish"), _check_script),
     "console": _check_session,
     "python": check_python,
     "json": json.loads,

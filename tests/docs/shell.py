@@ -291,8 +291,8 @@ def differs(promised: str, printed: str) -> str | None:
         if line == "...":
             pattern += r"(?:[^\n]*\n)*?"
             continue
-        for part in re.split(rf"(\.\.\.|(?<![\w.]){_DECIMAL}(?![\w.]))", line):
-            if part == "...":
+        for part in re.split(rf"(\.{{3,}}|(?<![\w.]){_DECIMAL}(?![\w.]))", line):
+            if re.fullmatch(r"\.{3,}", part):
                 pattern += r"[^\n]*"
             elif re.fullmatch(_DECIMAL, part):
                 numbers.append(float(part))

@@ -31,6 +31,7 @@ ELSEWHERE = {
 LEFT_TO_OTHERS = {"bash", "html", "ts"}
 
 CHECKED = {
+    "examples/README.md": "tests/e2e/test_readme.py runs the examples",
     "docs/deploy.md": "its commands are for PostgreSQL, Docker and machines that are not here",
     "docs/detectors.md": "its models are pulled from the network",
     "docs/drift.md": "it needs a history of months",

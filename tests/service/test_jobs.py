@@ -538,8 +538,10 @@ def test_the_page_begins_a_job_and_is_told(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    page = (Path(__file__).parents[2] / "docs/jobs.md").read_text(encoding="utf-8")
+    root = Path(__file__).parents[2]
+    page = (root / "docs/jobs.md").read_text(encoding="utf-8")
     code = page.partition("<!-- job -->\n```python\n")[2].partition("```")[0]
+    assert f"```python\n{code}```" in (root / "README.md").read_text(encoding="utf-8")
     (tmp_path / "photos").mkdir()
     for name, image in paintings(3):
         (tmp_path / "photos" / name).write_bytes(image)

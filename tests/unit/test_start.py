@@ -102,7 +102,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_commands_options_and_choices_are_completed() -> None:
     assert values("mod") == ["models"]
     assert {"diff", "list", "pull"} <= set(values("models", ""))
-    assert values("detect", "--fail") == ["--fail-on-fake"]
+    assert values("detect", "--fail") == ["--fail-on-fake", "--fail-on-uncertain"]
     assert values("train", "--recipe", "p") == ["paper"]
 
 

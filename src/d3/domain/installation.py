@@ -39,7 +39,8 @@ def extra_missing(
         otherwise: what else would help, as a sentence.
         public: whether callers of a service may see it. It then names no path of this machine.
     """
-    remedy = f"{install_hint(extra, public=public)} {otherwise}".rstrip()
+    hint = install_hint(extra, public=public)
+    remedy = f"{hint}. {otherwise}" if otherwise else hint
     return kind(f"{what} needs D3's extra {extra!r}, which is not installed.", remedy)
 
 

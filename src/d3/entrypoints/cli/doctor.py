@@ -223,9 +223,9 @@ def _redis(container: Container, notes: _Notes) -> None:
     from d3.domain.ports.history import CacheKey
 
     settings = container.settings()
-    if settings.redis_url is None or not settings.cache_entries:
-        return
     cache = Container(settings=settings, serving=True).cache()
+    if settings.redis_url is None or cache is None:
+        return
     try:
         cache.get(CacheKey("", "", 1, "", ""))
         if cache.trouble is None:

@@ -72,8 +72,9 @@ class SharedMetrics(Collector):
 
     def refresh(self) -> None:
         """Set the watched gauges of this process; other processes read them from its files."""
-        watched = [partial(_set, gauge, value) for gauge, value in tuple(self._gauges)]
-        for update in (*watched, *tuple(self._followers)):
+        updates: list[Callable[[], None]] = list(self._followers)
+        updates += [partial(_set, gauge, value) for gauge, value in tuple(self._gauges)]
+        for update in updates:
             try:
                 update()
             except Exception as error:  # noqa: BLE001  the other gauges, and the next second
