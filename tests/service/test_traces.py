@@ -170,7 +170,7 @@ def test_what_is_no_image_is_told_and_is_no_error_of_the_service(
     assert not request.failed
     assert request.attributes["error.type"] == "not_an_image"
     assert request.attributes["http.response.status_code"] == 415
-    assert decode.failed
+    assert not decode.failed
     assert decode.attributes["error.type"] == "not_an_image"
 
 
