@@ -138,7 +138,9 @@ def delete(username: str, *, fate: str | None, heir: str | None, yes: bool, as_j
     if gone.results or gone.jobs:
         complain(f"{number} {done}.", "note")
     if not service.administrators():
-        complain("No admin has a valid key any more. `d3 keys init` creates one.", "warning")
+        complain(
+            "No admin has a valid key any more. `d3 keys init --replace` creates one.", "warning"
+        )
 
 
 def account_service() -> AccountService:
