@@ -76,7 +76,9 @@ def _paragraphs() -> Iterator[tuple[str, list[str]]]:
 
 
 def _sentence(about: str) -> str:
-    return f"{about[0].upper()}{about[1:]}."
+    """With a capital, unless it begins with a value, which has to be written as it is."""
+    is_value = re.match(r"\S*://|auto\b", about) is not None
+    return f"{about if is_value else about[0].upper() + about[1:]}."
 
 
 def _default(setting: Field[Any]) -> str:

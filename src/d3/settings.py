@@ -26,6 +26,7 @@ from d3.domain.errors import ModelNameInvalid, RequestInvalid, SettingsInvalid
 from d3.domain.machine import available_cores
 from d3.domain.models import checked_name
 from d3.domain.panels import panel_named
+from d3.domain.text import without_logins
 
 Count = Annotated[int, Meta(ge=1)]
 
@@ -609,8 +610,11 @@ def read_variables(
             try:
                 values[name] = _parse(given[variable], types[name], name)
             except (ValueError, ModelNameInvalid, RequestInvalid) as error:
-                shown = "..." if field_.metadata["secret"] else repr(given[variable])
-                wrong[variable] = f"{variable}={shown}: {error}".rstrip(".")
+                text = given[variable]
+                hidden = without_logins(text, strictly=True)
+                shown = "..." if field_.metadata["secret"] else repr(hidden)
+                said = str(error).replace(text, hidden)
+                wrong[variable] = f"{variable}={shown}: {said}".rstrip(".")
     return Variables(
         given=given,
         in_environment=frozenset(own),
@@ -647,6 +651,7 @@ def _mistakes_of_spool(spool: str | None, server: str | None) -> list[str]:
     if spool is None or "://" not in spool:
         return []
     if not re.fullmatch(*_FORMS["job_sources"][:1], spool):
+        spool = without_logins(spool, strictly=True)
         return [f"D3_SPOOL={spool!r}: expected a folder or s3://BUCKET/PREFIX"]
     return [] if server is not None else [f"D3_SPOOL={spool!r}: MINIO_ENDPOINT is not set"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -30,28 +31,33 @@ def replacing(target: Path, mode: int | None = None, *, only_new: bool = False) 
     Args:
         target: its folder must exist.
         mode: the target's permissions; then its content is on the disk before it is seen, and until
-            then only its owner may read it. None: the system's default, and no wait.
+            then only its owner may read it. None: those that it has, or the system's default,
+            and no wait.
         only_new: whether a target that exists already stays as it is.
 
     Raises:
         OSError: the system refuses it.
     """
-    target = Path(os.path.realpath(target))
-    if target.exists() and not target.is_file():
+    if target.exists() and not target.is_file():  # of a pipe, /dev/fd/63 is the only name
         with tempfile.TemporaryDirectory(prefix="d3-") as folder:
             partial = Path(folder) / "content"
             yield partial
             with target.open("wb") as stream:
                 stream.write(partial.read_bytes())
         return
+    target = Path(os.path.realpath(target))
+    wanted = mode
+    if mode is None and target.exists():
+        wanted = stat.S_IMODE(target.stat().st_mode)
     # The suffix is for torch, which refuses to write a file whose name has only one part.
     partial = target.with_name(f".partial-{secrets.token_hex(8)}.tmp")
     try:
-        if mode is not None:
+        if wanted is not None:
             partial.touch(0o600, exist_ok=False)
         yield partial
+        if wanted is not None:
+            partial.chmod(wanted)
         if mode is not None:
-            partial.chmod(mode)
             with partial.open("rb") as stream:
                 os.fsync(stream.fileno())
         if only_new:
