@@ -291,7 +291,9 @@ class QueueMetrics:
             "d3_queue_images", "Images that are waiting or being decoded.", lambda one: one.images
         )
         report(
-            "d3_queue_bytes", "Memory used by these images, in bytes.", lambda one: one.size_bytes
+            "d3_queue_bytes",
+            "Memory of images that are waiting or being decoded, in bytes.",
+            lambda one: one.size_bytes,
         )
         report(
             "d3_queue_oldest_seconds",
