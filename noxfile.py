@@ -38,9 +38,9 @@ def tests(session: nox.Session) -> None:
     pytest(session, "-m", "not full")
 
 
-@nox.session
+@nox.session(default=False)
 def docs(session: nox.Session) -> None:
-    """The documentation site in docs/_build/html; any warning fails."""
+    """The documentation site in docs/_build/html; any warning fails, as it does in `tests`."""
     install(session, "docs")
     session.run("sphinx-build", "--fail-on-warning", "--keep-going", "docs", "docs/_build/html")
 
@@ -75,7 +75,7 @@ def full(session: nox.Session) -> None:
     session.env["D3_TEST_WORKERS"] = "2"
     pytest(session, "tests/service")
     del session.env["D3_TEST_WORKERS"]
-    session.env["D3_TEST_BACKEND"] = "servers"
+    session.env.update({"D3_TEST_BACKEND": "servers", "D3TEST_KILLS": "3"})
     pytest(session)
 
 

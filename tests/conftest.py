@@ -18,11 +18,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Workers share the cores: threads of several torches only wait for one another.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+gc.disable()  # until all tests are collected: of what is imported for them, nothing is garbage
+
 TESTS = Path(__file__).resolve().parent
 PACK = TESTS / "data" / "reference"
 SOURCE = TESTS.parent / "src"
 LONGEST = [
-    "integration/test_quantizing.py",
+    *("integration/test_quantizing.py", "faults/test_jobs.py"),
     *("service/test_scans.py", "service/test_durability.py", "e2e/test_scan.py"),
     *("service/test_access.py", "console/test_check.py", "hostile/test_hostile.py"),
     *(
@@ -35,7 +37,8 @@ LONGEST = [
     *("service/test_doors.py", "e2e/test_pull.py", "faults/test_servers_away.py"),
     *("service/test_crowds.py", "service/test_outages.py", "console/test_administration.py"),
     *("console/test_pages.py", "console/test_sign_in.py", "service/test_bad_input.py"),
-    *("e2e/test_embedding.py", "e2e/test_forks.py"),
+    *("e2e/test_embedding.py", "docs/test_pages.py", "e2e/test_typescript.py"),
+    *("e2e/test_forks.py", "docs/test_site.py"),
     *("e2e/test_output.py", "e2e/test_bench.py", "integration/test_adoption.py"),
     *("service/test_history.py", "service/test_prototype_environment.py", "e2e/test_readme.py"),
     *("faults/test_workers.py", "faults/test_engines.py"),
@@ -51,6 +54,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     """Spare every service that a test starts the search through what is there for good."""
+    gc.enable()
     gc.collect()
     gc.freeze()
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from open_clip.transformer import QuickGELU, VisionTransformer
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
@@ -21,12 +21,17 @@ from torch.nn import functional
 from d3.domain.models import EncoderSpec
 from tests.images import encoded, picture
 
+if TYPE_CHECKING:
+    from open_clip.transformer import VisionTransformer
+
 MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)
 STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
 
 
 def vision_transformer(spec: EncoderSpec) -> VisionTransformer:
     """open_clip's own, giving the class token after ``ln_post``."""
+    from open_clip.transformer import QuickGELU, VisionTransformer
+
     vit = VisionTransformer(
         image_size=spec.image_size,
         patch_size=spec.patch_size,

@@ -8,6 +8,7 @@ generated image as ``photo.jpg``, photographs as ``a.jpg`` and ``b.png``, and ``
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -61,12 +62,12 @@ NAMES = {
 
 def _pages() -> list[str]:
     skipped = {"node_modules", "_build", "data", "dist"}
-    found = (path.relative_to(ROOT) for path in ROOT.rglob("*.md"))
-    return sorted(
-        path.as_posix()
-        for path in found
-        if not any(one.startswith(".") or one in skipped for one in path.parts)
-    )
+    found: list[str] = []
+    for folder, folders, files in os.walk(ROOT):
+        folders[:] = [one for one in folders if not one.startswith(".") and one not in skipped]
+        inside = Path(folder).relative_to(ROOT)
+        found += [(inside / one).as_posix() for one in files if re.match(r"[^.].*\.md$", one)]
+    return sorted(found)
 
 
 PAGES = _pages()

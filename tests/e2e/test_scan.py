@@ -31,7 +31,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples/images"
 GENERATED = [EXAMPLES / f"generated-{name}" for name in ("01-transposed.jpg", "02-nearest.png")]
 """What the starter calls fake."""
 IMAGES = int(os.environ.get("D3TEST_SCAN_IMAGES", "200"))
-KILLS = int(os.environ.get("D3TEST_SCAN_KILLS", "3"))
+KILLS = int(os.environ.get("D3TEST_SCAN_KILLS", "2"))
 
 
 @pytest.fixture(scope="module")

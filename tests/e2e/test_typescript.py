@@ -6,15 +6,18 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from d3.entrypoints.cli.serve import see_to_keys
+from d3.entrypoints.http import create_app
+from d3.settings import Settings
 from tests.console.browsing import chromium
+from tests.e2e.conftest import run_here
 from tests.movies import movie
-from tests.serving import clean_environment, d3_serve
+from tests.serving import clean_environment, serving
 from tests.sites import Answering, web_server
 from tests.support.node import node, npm
 
@@ -44,12 +47,12 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
     home = folder / "home"
     settings = {"D3_HOME": str(home), "D3_SCAN_FOLDER": str(IMAGES), "D3_CORS_ORIGINS": "*"}
     settings |= {"D3_WEBHOOK_ALLOW": "127.0.0.1"}
-    signing = [sys.executable, "-m", "d3", "keys", "sign-init"]
-    subprocess.run(signing, env=clean_environment(**settings), check=True, capture_output=True)
+    assert run_here(home, folder, "keys", "sign-init").code == 0
     clip = folder / "clip.mp4"
     clip.write_bytes(movie(2.0))
-    with d3_serve(folder, **settings) as served:
-        url = served.url()
+    application = create_app(Settings.from_environment(settings, dotenv=None))
+    application.d3.start(lambda container: see_to_keys(container, local=True))
+    with serving(application) as url:
         key = (home / "api.key").read_text().strip()
         known = {"D3_URL": url, "D3_API_KEY": key}
         yield known | {"D3_TEST_IMAGES": str(IMAGES), "D3_TEST_CLIP": str(clip)}

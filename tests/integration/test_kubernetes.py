@@ -9,7 +9,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
 
@@ -119,12 +118,16 @@ def manifests(folder: Path, name: str) -> Manifests:
 def test_kubernetes_takes_every_object_and_knows_every_field(
     overlay: Manifests, version: str
 ) -> None:
+    import kubernetes_validate
+
     for one in overlay.objects:
         if one["kind"] != "ServiceMonitor":  # Prometheus Operator's own
             kubernetes_validate.validate(one, version, strict=True)
 
 
 def test_a_field_that_does_not_exist_would_be_found(folder: Path) -> None:
+    import kubernetes_validate
+
     server = json.loads(json.dumps(manifests(folder, "cpu").server))
     server["spec"]["template"]["spec"]["containers"][0]["livenessprobe"] = {}
     with pytest.raises(kubernetes_validate.ValidationError, match="livenessprobe"):

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 from dependency_injector import providers
-from open_clip.pretrained import get_pretrained_url
 from safetensors.torch import load_file
 
 from d3.adapters.web import HttpFetcher
@@ -334,6 +333,8 @@ def test_only_published_detectors_can_be_pulled(pulling: PullService) -> None:
 
 
 def test_the_real_sources_are_those_of_open_clip_and_the_authors() -> None:
+    from open_clip.pretrained import get_pretrained_url
+
     sources = Container(settings=Settings()).sources()
     assert list(sources) == ["d3-vit-l14", "ufd-vit-l14", "ferretnet-s"]
     encoder = sources[NAME].files["encoder"]

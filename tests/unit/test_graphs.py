@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch._dynamo.testing import CompileCounter
 
 from d3.adapters.torch.graphs import compiled_blocks, sizes_up_to, split
 from d3.domain.models import EncoderSpec
@@ -34,6 +33,8 @@ def test_a_graph_far_from_full_is_cut_into_two() -> None:
 
 
 def test_a_block_is_compiled_once_for_each_size_and_gives_the_same() -> None:
+    from torch._dynamo.testing import CompileCounter
+
     spec = EncoderSpec(image_size=56, patch_size=14, width=64, layers=4, heads=2, mlp_width=128)
     network = D3Network(Encoder(spec), DiscrepancyHead(64)).eval()
     order = torch.tensor(draw_permutations(0, 1, spec.patches))

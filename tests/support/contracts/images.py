@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from torchvision import transforms
 
 from d3.domain.errors import (
     ImageDamaged,
@@ -33,14 +33,18 @@ SHAPES = [
 ]
 CROP = PixelsWanted(SIZE, Fit.CROP)
 RESIZE_CROP = PixelsWanted(SIZE, Fit.RESIZE_CROP, 256)
-CROPPED_AS = {
-    CROP: transforms.CenterCrop(SIZE),
-    RESIZE_CROP: transforms.Compose([transforms.Resize(256), transforms.CenterCrop(SIZE)]),
-    PixelsWanted(75, Fit.CROP): transforms.CenterCrop(75),
-    PixelsWanted(90, Fit.RESIZE_CROP, 61): transforms.Compose(
-        [transforms.Resize(61), transforms.CenterCrop(90)]
-    ),
-}
+
+
+def cropped_as() -> dict[PixelsWanted, Callable[[Image.Image], Image.Image]]:
+    """What torchvision calls what is wanted; imported only where it is compared with."""
+    from torchvision.transforms import CenterCrop, Compose, Resize
+
+    return {
+        CROP: CenterCrop(SIZE),
+        RESIZE_CROP: Compose([Resize(256), CenterCrop(SIZE)]),
+        PixelsWanted(75, Fit.CROP): CenterCrop(75),
+        PixelsWanted(90, Fit.RESIZE_CROP, 61): Compose([Resize(61), CenterCrop(90)]),
+    }
 
 
 def changed(pixels: np.ndarray, change: Change) -> np.ndarray:
@@ -52,7 +56,9 @@ def changed(pixels: np.ndarray, change: Change) -> np.ndarray:
         return np.asarray(Image.open(file))
     if change is Change.SCALED:
         sides = [max(1, round(0.75 * side)) for side in pixels.shape[:2]]
-        return np.asarray(transforms.Resize(sides)(image))
+        from torchvision.transforms import Resize
+
+        return np.asarray(Resize(sides)(image))
     if change is Change.CROPPED:
         down, across = (round(side / 40) for side in pixels.shape[:2])
         return pixels[down : len(pixels) - down, across : pixels.shape[1] - across]
@@ -96,7 +102,7 @@ class ImageDecoderContract:
     def test_crops_are_torchvisions(self, decoder: ImageDecoder, shape: tuple[int, int]) -> None:
         pixels = noise(*shape)
         image = Image.fromarray(pixels)
-        for wanted, transform in CROPPED_AS.items():
+        for wanted, transform in cropped_as().items():
             found = decoder.decode(png(pixels), wanted).pixels
             assert np.array_equal(found, np.asarray(transform(image))), wanted
 
@@ -106,11 +112,13 @@ class ImageDecoderContract:
         assert np.array_equal(found, pixels[38:262, 18:242, :3])
 
     def test_a_long_strip_is_resized_only_where_it_is_seen(self, decoder: ImageDecoder) -> None:
+        from torchvision.transforms import CenterCrop, Resize
+
         pixels = noise(3, 2_000)
         wanted = PixelsWanted(300, Fit.RESIZE_CROP, 300)  # 60 million pixels if resized whole
         for turned in (pixels, pixels.swapaxes(0, 1)):
-            resized = transforms.Resize(300)(Image.fromarray(turned))
-            expected = transforms.CenterCrop(300)(resized)
+            resized = Resize(300)(Image.fromarray(turned))
+            expected = CenterCrop(300)(resized)
             found = decoder.decode(png(turned), wanted).pixels
             assert np.abs(found.astype(int) - np.asarray(expected).astype(int)).max() <= 1
 
