@@ -13,7 +13,7 @@ from d3.entrypoints.cli.opening import build_container
 from d3.entrypoints.cli.options import FILE, MODEL, VIEWS
 from d3.entrypoints.cli.output import complain, out, printable, remark
 from d3.entrypoints.cli.progress import progress
-from d3.entrypoints.cli.results import STDOUT
+from d3.entrypoints.cli.results import STDOUT, keep_inputs
 from d3.entrypoints.cli.sources import STDIN, check_file, fetch_one, is_link, read_stdin
 
 if TYPE_CHECKING:
@@ -42,8 +42,7 @@ def explain(image: str, *, target: Path | None, views: int, model: str | None) -
     that look most generated to the model when it sees them alone, blue the least. The scale fits
     each image. The map is not proof.
     """
-    from d3.domain.files import put
-    from d3.evaluation.files import writing
+    from d3.domain.files import put, storage_errors
 
     container = build_container(model)
     encode = _encoder(container, target)
@@ -58,6 +57,7 @@ def explain(image: str, *, target: Path | None, views: int, model: str | None) -
         source = Path(image)
         check_file(source, container.decoder())
     target = target or Path(f"{stem}-explained.png")
+    keep_inputs(target, [image], images=True)
     with progress("Explaining"):
         heatmap = container.explaining().explain(source, views=views)
         detection = container.detection().detect(source, name=image, views=views)
@@ -69,7 +69,10 @@ def explain(image: str, *, target: Path | None, views: int, model: str | None) -
         sys.stdout.flush()
         remark(said)
     else:
-        with writing(target.parent):
+        with storage_errors(
+            f"{printable(str(target))} cannot be written",
+            "Choose another file with -o, or free some space.",
+        ):
             put(target, picture)
         out().print(f"{said}: {printable(str(target))}", markup=False)
     if detection.reason_text:

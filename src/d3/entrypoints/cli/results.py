@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar
 import click
 
 from d3.domain.files import replacing, storage_errors
+from d3.domain.formats import SNIFFED_BYTES, sniff, sniff_clip
 from d3.domain.services.export import csv_line
 from d3.entrypoints.cli.output import complain, out, print_json, printable
 
@@ -96,10 +97,50 @@ def shows(command: Command) -> Command:
         if as_json and form not in {None, Form.JSON}:
             raise click.UsageError(f"--json and --format {form} exclude each other.")
         asked = Form.JSON if as_json else Form(form or Form.TABLE)
+        keep_inputs(output, [*arguments, *named.values()])
         with into(output):
             return command(*arguments, form=asked, **named)
 
     return shown  # type: ignore[return-value]
+
+
+def keep_inputs(
+    target: Path | None, inputs: Iterable[Any], *, images: bool = False, hint: str = "'-o'"
+) -> None:
+    """Refuse to replace what is read, or a picture by a list.
+
+    Args:
+        target: the file to write.
+        inputs: values of the command's options; texts, paths and lists of them count.
+        images: whether a picture is written.
+        hint: the option that names the target.
+
+    Raises:
+        click.BadParameter: the target is one of them, or an image or a video.
+    """
+    if target in {None, STDOUT} or not target.is_file():  # type: ignore[union-attr]
+        return
+    assert target is not None
+    for one in inputs:
+        if isinstance(one, list | tuple):
+            keep_inputs(target, one, images=images, hint=hint)
+        elif isinstance(one, str | Path):
+            with suppress(OSError, ValueError):  # a pattern, a link or no path at all
+                if target.samefile(one):
+                    raise click.BadParameter(
+                        f"{printable(str(target))} is read by this command and would be lost. "
+                        "Choose another file.",
+                        param_hint=hint,
+                    )
+    start = b""
+    with suppress(OSError), target.open("rb") as stream:
+        start = stream.read(SNIFFED_BYTES)
+    if not images and (sniff(start) or sniff_clip(start)):
+        raise click.BadParameter(
+            f"{printable(str(target))} is an image or a video and would be lost. Choose another "
+            "file.",
+            param_hint=hint,
+        )
 
 
 @contextmanager
@@ -165,6 +206,7 @@ def write_export(file: Path, chunks: Iterable[bytes]) -> None:
             sys.stdout.buffer.write(chunk)
             sys.stdout.flush()
         return
+    keep_inputs(file, (), hint="FILE")
     with (
         storage_errors(f"{printable(str(file))} cannot be written"),
         replacing(file) as partial,
