@@ -104,6 +104,6 @@ VOLUME /data
 EXPOSE 5000
 # The first start may download a model of several gigabytes before it can answer.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10m --retries=3 \
-    CMD ["python3", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ['D3_PORT'] + '/health/ready', timeout=4)"]
+    CMD ["python3", "-c", "import os, ssl, urllib.request; url = 'http://127.0.0.1:' + os.environ['D3_PORT'] + '/health/ready'; url = url.replace('http:', 'https:') if os.environ.get('D3_TLS_CERT') else url; urllib.request.urlopen(url, timeout=4, context=ssl._create_unverified_context())"]
 ENTRYPOINT ["d3"]
 CMD ["serve"]

@@ -6,6 +6,7 @@ import socket
 import sqlite3
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,24 @@ def test_a_user_who_is_not_let_in(postgresql_server):
     url = postgresql_server.url.set(username="stranger", password=SECRET)
     error = complaint(Database(url.render_as_string(hide_password=False)))
     assert "POSTGRES_USER" in str(error)
+
+
+def test_a_server_without_the_tls_that_is_asked_for():
+    def refuse(listening):
+        caller, _ = listening.accept()
+        with caller:
+            caller.recv(8)  # PostgreSQL's SSLRequest
+            caller.sendall(b"N")
+            caller.recv(1)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as pool:
+        done = pool.submit(refuse, listening)
+        port = listening.getsockname()[1]
+        url = f"postgresql://d3:{SECRET}@127.0.0.1:{port}/d3?sslmode=require"
+        error = complaint(Database(url))
+        done.result(10)
+    assert "offers no TLS" in str(error)
+    assert "sslmode" in error.remedy
 
 
 def test_a_user_who_may_not_write(postgresql_server, postgresql_database):

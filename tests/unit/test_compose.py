@@ -159,6 +159,7 @@ def test_the_health_check_asks_what_the_service_answers() -> None:
     assert paths == {"/health/ready"} <= set(document["paths"])
     assert "D3_PORT" in command[-1]
     compile(command[-1], "health check", "exec")
+    assert "'https:') if os.environ.get('D3_TLS_CERT')" in command[-1]
 
 
 def test_it_runs_as_nobody_in_particular_and_writes_where_a_volume_is() -> None:

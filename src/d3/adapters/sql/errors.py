@@ -26,6 +26,12 @@ _REMEDIES: tuple[tuple[str, type[StorageFailed], str, str], ...] = (
         "Run `d3 db upgrade`.",
     ),
     (
+        r"does not support SSL|certificate verify failed|root certificate file|does not match host",
+        StorageFailed,
+        "The database offers no TLS, or its certificate cannot be checked.",
+        "Check sslmode and sslrootcert in D3_DATABASE_URL, or PGSSLMODE and PGSSLROOTCERT.",
+    ),
+    (
         r"password authentication failed|no password supplied|pg_hba|28P01|28000|role .* not exist",
         StorageFailed,
         "The database rejects the user name or the password.",
