@@ -831,7 +831,10 @@ class UserNotFound(AccountError):
 
 
 class UserBusy(AccountError):
-    """An account has jobs that are not over, so it cannot be deleted."""
+    """An account has jobs that are not over, so it cannot be deleted.
+
+    Wait until they are over, or cancel them.
+    """
 
     code = "user_busy"
 

@@ -118,7 +118,7 @@ def keep_inputs(
     Raises:
         click.BadParameter: the target is one of them, or an image or a video.
     """
-    if target in {None, STDOUT} or not target.is_file():  # type: ignore[union-attr]
+    if target in {None, STDOUT} or not target.is_file():
         return
     assert target is not None
     for one in inputs:
