@@ -76,9 +76,9 @@ def _paragraphs() -> Iterator[tuple[str, list[str]]]:
 
 
 def _sentence(about: str) -> str:
-    """With a capital, unless it begins with a value, which has to be written as it is."""
-    is_value = re.match(r"\S*://|auto\b", about) is not None
-    return f"{about if is_value else about[0].upper() + about[1:]}."
+    """The text as a sentence; what begins with a value, such as `sqlite:///FILE`, keeps it."""
+    is_value = re.match(r"[a-z0-9]+(?:://| or [A-Z]{2})", about)
+    return f"{about}." if is_value else f"{about[0].upper()}{about[1:]}."
 
 
 def _default(setting: Field[Any]) -> str:

@@ -23,6 +23,7 @@ from msgspec import Meta
 from platformdirs import user_data_path
 
 from d3.domain.errors import ModelNameInvalid, RequestInvalid, SettingsInvalid
+from d3.domain.machine import available_cores
 from d3.domain.models import checked_name
 from d3.domain.panels import panel_named
 from d3.domain.text import without_logins
@@ -298,7 +299,7 @@ class Settings:
     )
     decode_threads: Annotated[int, Meta(ge=1, le=256)] = _variable(
         "D3_DECODE_THREADS",
-        min(os.cpu_count() or 1, 16),
+        min(available_cores(), 16),
         "number of images that the service decodes at once",
     )
     max_batch_files: Annotated[int, Meta(ge=1, le=10_000)] = _variable(

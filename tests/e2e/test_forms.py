@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -129,31 +128,6 @@ def test_a_file_of_results_appears_whole_or_not_at_all(
     stdout = run("models", "list", "-o", "-")
     assert "starter" in stdout.out
     assert not (tmp_path / "-").exists()
-
-
-def test_no_output_replaces_what_is_read_or_a_picture(
-    run: Run, image: Path, tmp_path: Path
-) -> None:
-    own, linked = tmp_path / "own.png", tmp_path / "linked.png"
-    own.write_bytes(image.read_bytes())
-    linked.symlink_to(own)
-    other = tmp_path / "list.csv"
-    for command in (
-        ["detect", own, "--format", "csv", "-o", own],
-        ["detect", own, "-o", linked],
-        ["explain", own, "-o", linked],
-        ["models", "list", "-o", own],  # a slip of the hand
-        ["detect", own, other, "-o", other],
-    ):
-        other.write_text("not an image\n")
-        refused = run(*command)
-        assert refused.code == 2
-        assert "would be lost. Choose another file." in refused.err
-    assert own.read_bytes() == image.read_bytes()
-    assert other.read_text() == "not an image\n"
-    other.chmod(0o600)
-    assert run("models", "list", "-o", other).code == 0
-    assert stat.S_IMODE(other.stat().st_mode) == 0o600
 
 
 def test_quiet_leaves_results_warnings_and_errors(run: Run, image: Path) -> None:

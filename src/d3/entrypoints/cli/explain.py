@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from d3.domain.errors import StorageFailed
 from d3.entrypoints.cli.opening import build_container
 from d3.entrypoints.cli.options import FILE, MODEL, VIEWS
 from d3.entrypoints.cli.output import complain, out, printable, remark
@@ -57,7 +58,11 @@ def explain(image: str, *, target: Path | None, views: int, model: str | None) -
         source = Path(image)
         check_file(source, container.decoder())
     target = target or Path(f"{stem}-explained.png")
-    keep_inputs(target, [image], images=True)
+    keep_inputs([image], target)
+    if target != STDOUT and not target.parent.is_dir():
+        raise StorageFailed(
+            f"There is no folder {printable(str(target.parent))!r}.", "Create it, or name another."
+        )
     with progress("Explaining"):
         heatmap = container.explaining().explain(source, views=views)
         detection = container.detection().detect(source, name=image, views=views)
@@ -69,10 +74,7 @@ def explain(image: str, *, target: Path | None, views: int, model: str | None) -
         sys.stdout.flush()
         remark(said)
     else:
-        with storage_errors(
-            f"{printable(str(target))} cannot be written",
-            "Choose another file with -o, or free some space.",
-        ):
+        with storage_errors(f"{printable(str(target))} cannot be written"):
             put(target, picture)
         out().print(f"{said}: {printable(str(target))}", markup=False)
     if detection.reason_text:

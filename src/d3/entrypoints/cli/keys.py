@@ -16,7 +16,7 @@ import click
 from d3.domain.errors import D3Error, KeyLimitReached
 from d3.entrypoints.cli.opening import build_container, opened
 from d3.entrypoints.cli.options import JSON
-from d3.entrypoints.cli.output import complain, out, print_json, printable
+from d3.entrypoints.cli.output import complain, out, print_json
 from d3.entrypoints.cli.results import Column, Form, print_rows, shows
 from d3.entrypoints.cli.spans import lifetime, span
 from d3.entrypoints.cli.users import account_service
@@ -53,11 +53,10 @@ def init(*, replace: bool, as_json: bool) -> None:
     service = container.account_service()
     if service.has_live_key() and not replace:
         file = container.secrets().key_file
-        own = f" This machine's own is in {printable(str(file))}." if file.exists() else ""
         raise KeyLimitReached(
-            "There is already an API key.",
-            f"`d3 keys list` shows all keys.{own} `d3 keys init --replace` creates another one for "
-            "the user admin.",
+            f"There is already an API key{f', in {file}' if file.exists() else ''}.",
+            "`d3 keys list` shows all keys. `d3 keys init --replace` creates another one for the "
+            "user admin.",
         )
     if replace and (revoked := service.make_room_for_first_key()) is not None:
         complain(f"The key {revoked.key_id} of the user admin was revoked.", "note")

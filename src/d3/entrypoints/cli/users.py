@@ -138,9 +138,8 @@ def delete(username: str, *, fate: str | None, heir: str | None, yes: bool, as_j
     if gone.results or gone.jobs:
         complain(f"{number} {done}.", "note")
     if not service.administrators():
-        complain(
-            "No admin has a valid key any more. `d3 keys init --replace` creates one.", "warning"
-        )
+        remedy = "`d3 keys init --replace` creates one."
+        complain(f"No admin has a valid key any more. {remedy}", "warning")
 
 
 def account_service() -> AccountService:
