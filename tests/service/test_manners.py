@@ -102,6 +102,9 @@ def test_an_unknown_method_is_told_which_are_known(service: Service) -> None:
     refused = service.http.put("/api/inference/result/7")
     assert_problem(refused, 405, "method_not_allowed")
     assert {"GET", "DELETE"} <= set(refused.headers["allow"].split(", "))
+    counted = [line for line in service.metrics().splitlines() if 'status="405"' in line]
+    assert any('method="PUT",route="/api/inference/result/{' in line for line in counted)
+    assert not any('route="unknown"' in line for line in counted)
 
 
 def test_no_other_origin_may_call_unless_it_is_set(start: Callable[..., Service]) -> None:

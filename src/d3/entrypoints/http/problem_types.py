@@ -77,7 +77,8 @@ _OF_THE_SERVICE = (
 def problem_types() -> list[ProblemType]:
     """All kinds of problems, in the order of their codes."""
     by_code = {one.code: one for one in _OF_THE_SERVICE}
-    for kind in dict.fromkeys(_errors(D3Error)):
+    # One that is of two kinds is met before the second of them.
+    for kind in sorted(dict.fromkeys(_errors(D3Error)), key=lambda one: len(one.__mro__)):
         meaning, remedy = _paragraphs(kind)
         known = by_code.get(kind.code)
         errors = (kind.__name__,) if known is None else (*known.errors, kind.__name__)
