@@ -60,12 +60,35 @@ def _resolve(
     return found
 
 
-def _keep_names(_: Sphinx, doctree: nodes.document) -> None:
-    """Let links of other pages use a name as it is written: ``#D3_HOME``, not ``#d3-home``."""
+def _keep_names(app: Sphinx, doctree: nodes.document) -> None:
+    """Let links of other pages use a name as it is written: ``#D3_HOME``, not ``#d3-home``.
+
+    Such names and the addresses of calls are found by the search before pages that hold the words.
+    """
+    known = app.env.domains.index_domain.entries.setdefault(app.env.docname, [])
     for node in doctree.findall(nodes.inline):
         name = node.astext()
-        if name.lower() in node.get("names", ()) and name not in node["ids"]:
-            node["ids"].append(name)
+        if name.lower() in node.get("names", ()):
+            if name not in node["ids"]:
+                node["ids"].append(name)
+            known.append(("single", name, name, "main", None))
+    for node in doctree.findall(nodes.paragraph):
+        if "endpoint" in node["classes"] and node.parent["ids"]:
+            known.append(("single", node.astext(), node.parent["ids"][0], "main", None))
+
+
+def _label_cells(_: Sphinx, doctree: nodes.document) -> None:
+    """Give each cell of a table of cards the class of its column, such as ``is-default``.
+
+    On a narrow screen a cell stands without its heading, and the style sheet says it.
+    """
+    for made in doctree.findall(nodes.table):
+        if "cards" in made["classes"]:
+            titles, *rows = made.findall(nodes.row)
+            names = [one.astext().partition(" ")[0] for one in titles]
+            for row in rows:
+                for name, cell in zip(names, row, strict=True):
+                    cell["classes"].append(f"is-{name or 'note'}")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -73,5 +96,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("source-read", _read)
     app.connect("env-get-outdated", _outdated)
     app.connect("doctree-read", _keep_names)
+    app.connect("doctree-read", _label_cells)
     app.connect("missing-reference", _resolve)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

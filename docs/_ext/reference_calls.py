@@ -14,7 +14,7 @@ from litestar.handlers import HTTPRouteHandler
 from tables import service, table
 
 _SHOWN = {"get": "GET", "post": "POST", "patch": "PATCH", "delete": "DELETE"}
-_IN = {"query": "address", "path": "path", "header": "header"}
+_IN = {"query": "query", "path": "path", "header": "header"}
 _EXAMPLES = {
     "{result_id}": "17",
     "{job_id}": "20260131-120000-1f2e",
@@ -62,7 +62,7 @@ def _call(method: str, path: str, operation: dict[str, Any]) -> str:
     lines = [f"(call-{name.lower()})=", f"### {operation['summary']}", ""]
     lines += ["{.endpoint}", f"`{_SHOWN[method]}` `{path}`", ""]
     lines += [operation.get("description", ""), ""]
-    lines += [f"{_needed(name, operation)} Name of the call: `{name}`.", ""]
+    lines += [f"{_needed(name, operation)} Its `operationId` is `{name}`.", ""]
     if parameters := operation.get("parameters"):
         rows = [
             (
