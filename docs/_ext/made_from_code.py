@@ -17,6 +17,7 @@ import reference_metrics
 import reference_rows
 import reference_settings
 from docutils import nodes
+from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
@@ -60,21 +61,38 @@ def _resolve(
     return found
 
 
-def _keep_names(app: Sphinx, doctree: nodes.document) -> None:
+def _keep_names(_: Sphinx, doctree: nodes.document) -> None:
     """Let links of other pages use a name as it is written: ``#D3_HOME``, not ``#d3-home``.
 
-    Such names and the addresses of calls are found by the search before pages that hold the words.
+    The search finds such names and the addresses of calls before pages that only hold the word:
+    ``port`` leads to ``D3_PORT``.
     """
-    known = app.env.domains.index_domain.entries.setdefault(app.env.docname, [])
+    found: list[tuple[str, str]] = []
     for node in doctree.findall(nodes.inline):
         name = node.astext()
         if name.lower() in node.get("names", ()):
             if name not in node["ids"]:
                 node["ids"].append(name)
-            known.append(("single", name, name, "main", None))
-    for node in doctree.findall(nodes.paragraph):
-        if "endpoint" in node["classes"] and node.parent["ids"]:
-            known.append(("single", node.astext(), node.parent["ids"][0], "main", None))
+            found.append((name, name))
+    found += [
+        (node.astext(), node.parent["ids"][0])
+        for node in doctree.findall(nodes.paragraph)
+        if "endpoint" in node["classes"] and node.parent["ids"]
+    ]
+    entries = [
+        ("single", term, place, "main", None)
+        for name, place in found
+        for term in dict.fromkeys([name, *_words_to_find(name)])
+    ]
+    if entries:
+        doctree.append(addnodes.index(entries=entries))
+
+
+def _words_to_find(name: str) -> list[str]:
+    """The words of a setting, a metric or an address; the code of an error is looked for whole."""
+    if not re.match(r"[A-Z]|d3_", name):
+        return []
+    return [one.lower() for one in re.split(r"[^A-Za-z0-9]+", name) if len(one) > 3]  # noqa: PLR2004
 
 
 def _label_cells(_: Sphinx, doctree: nodes.document) -> None:

@@ -202,6 +202,9 @@ def _fields(schema: dict[str, Any]) -> str:
 
 def _said(schema: dict[str, Any]) -> str:
     text = _words(schema.get("description"))
+    binary = {schema.get("format"), schema.get("items", {}).get("format")} & {"binary"}
+    if binary and not text:
+        text = "The content of a file, as a part of the form with a file name."
     default = schema.get("default")
     if default is not None and default != "" and not isinstance(default, list | dict):
         text += f" Default: `{json.dumps(default)}`."
