@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -138,3 +140,72 @@ def test_a_bucket_that_cannot_be_is_said_to_be_one(run: Run, source: str) -> Non
     )
     assert done.code == 2
     assert "cannot be a bucket's name" in done.err
+
+
+@pytest.mark.parametrize("spelling", ["a.png", "../in/a.png", "link.png", "hard.png"])
+@pytest.mark.parametrize(
+    "line",
+    ["detect in/a.png --json -o", "detect in -o", "explain in/a.png -o", "scan in --report"],
+)
+def test_no_input_is_ever_written_over(
+    run: Run, pack: Path, tmp_path: Path, line: str, spelling: str
+) -> None:
+    image = tmp_path / "in/a.png"
+    image.parent.mkdir()
+    image.write_bytes(content := (pack / "images/rgb_224.png").read_bytes())
+    (image.parent / "link.png").symlink_to("a.png")
+    (image.parent / "hard.png").hardlink_to(image)
+    done = run(*line.split(), f"in/{spelling}")
+    assert done.code == 2
+    assert "is also an input of this command, and would be lost." in done.err
+    assert image.read_bytes() == content
+    assert sorted(one.name for one in image.parent.iterdir()) == ["a.png", "hard.png", "link.png"]
+
+
+def test_standard_input_from_a_file_is_not_written_over(
+    shell: Shell, pack: Path, tmp_path: Path
+) -> None:
+    image = tmp_path / "a.png"
+    image.write_bytes(content := (pack / "images/rgb_224.png").read_bytes())
+    done = shell("d3 detect - -o ./a.png < a.png")
+    assert (done.returncode, b"is also an input" in done.stderr) == (2, True)
+    assert image.read_bytes() == content
+
+
+def test_json_has_the_exact_name(run: Run, pack: Path, tmp_path: Path) -> None:
+    names = ["new\nline.png", "\\n \x1b[2J.png", "\u202e.png"]
+    for one in names:
+        (tmp_path / one).write_bytes((pack / "images/rgb_224.png").read_bytes())
+    done = run("detect", "--model", "mine", "--json", *names, "no\tne.png")
+    found = [json.loads(line)["name"] for line in done.out.splitlines()]
+    assert sorted(found) == sorted([*names, "no\tne.png"])
+    assert "\x1b" not in run("detect", "--model", "mine", names[1]).out
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_ends_a_command_leaves_nothing_half_written(
+    home: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    # Standard input that stays open: the command waits for an image, with its output begun.
+    with subprocess.Popen(
+        [sys.executable, "-m", "d3", "detect", "-", "-o", "out.csv"],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
+        env=clean_environment(D3_HOME=str(home)),
+    ) as process:
+        until = time.monotonic() + 60
+        while not [*tmp_path.glob(".partial*")]:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        process.send_signal(number)
+        assert process.stderr is not None
+        said = process.stderr.read().decode()
+    assert process.returncode == 128 + number
+    assert f"error: Stopped by {number.name}." in said
+    assert not [*tmp_path.glob(".partial*")]
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_a_wrong_use_is_one_whoever_reads_it(shell: Shell) -> None:
+    assert shell("d3 history list --since never 2>&1 | true").returncode == 2

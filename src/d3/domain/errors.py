@@ -986,6 +986,16 @@ class UserDisabled(AccessRefused):
     reason = "disabled"
 
 
+class UserGone(EntryRefused, AccessRefused):
+    """The user was deleted while the request was being answered; nothing was stored.
+
+    Ask an administrator.
+    """
+
+    code = AccessRefused.code
+    reason = "deleted"
+
+
 class SessionEnded(AccessRefused):
     """The caller was signed in, and no longer is.
 

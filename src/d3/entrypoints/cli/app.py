@@ -1,8 +1,8 @@
 """The command ``d3`` and what all its commands share: errors, exit codes, warnings.
 
 Exit codes: 0 done, 1 a fake was found and ``--fail-on-fake`` given, 2 could not do it, 3 a verdict
-is uncertain and ``--fail-on-uncertain`` given, 130 interrupted. A command and what it needs are
-imported when it is run.
+is uncertain and ``--fail-on-uncertain`` given, 130 interrupted, 129 and 143 ended by SIGHUP and
+SIGTERM. A command and what it needs are imported when it is run.
 """
 
 from __future__ import annotations
@@ -10,9 +10,14 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import signal
 import sys
+import threading
+import time
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TextIO
 
 import click
@@ -24,8 +29,22 @@ from d3.entrypoints.cli.output import complain, give_up_output, is_lost, prepare
 
 COULD_NOT = 2
 INTERRUPTED = 130
+_BY_SIGNAL = 128
+_ENDING = ("SIGTERM", "SIGHUP")
+_OWN_SIGNALS = frozenset({"serve"})
+"""Commands that see to signals themselves."""
+_ONE_END_SECONDS = 1.0
+"""A closed terminal may say so twice; what cleans up meanwhile is not disturbed."""
 _COMPLETION = "_D3_COMPLETE"
 """The variable in which a shell asks click for completions."""
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asks the command to end, which it does as after Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 @click.group(
@@ -41,7 +60,10 @@ _COMPLETION = "_D3_COMPLETE"
 @click.option("--traceback", is_flag=True, help="Show the full traceback of an unexpected error.")
 def cli(*, traceback: bool) -> None:
     """D3 tells whether an image was made or altered by a generator."""
-    click.get_current_context().obj = traceback
+    context = click.get_current_context()
+    context.obj = traceback
+    if context.invoked_subcommand not in _OWN_SIGNALS:
+        context.call_on_close(_end_in_order())
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -58,21 +80,57 @@ def main(arguments: list[str] | None = None) -> None:
             code = cli.invoke(context)
         sys.stdout.flush()
     except click.ClickException as error:
-        error.show()
-        code = COULD_NOT
+        code = _after(COULD_NOT, error.show)
     except D3Error as error:
-        complain(str(error))
-        code = COULD_NOT
+        code = _after(COULD_NOT, partial(complain, str(error)))
     except click.exceptions.Exit as leaving:
         code = leaving.exit_code
+    except Stopped as stopped:
+        name = signal.Signals(stopped.number).name
+        code = _after(_BY_SIGNAL + stopped.number, partial(complain, f"Stopped by {name}."))
     except (KeyboardInterrupt, click.Abort):
-        complain("Interrupted.")
-        code = INTERRUPTED
+        code = _after(INTERRUPTED, partial(complain, "Interrupted."))
     except Exception as error:
         if context is not None and context.obj and not is_lost(error):
             raise
         code = _ended_by(error)
     sys.exit(code)
+
+
+def _after(code: int, say: Callable[[], None]) -> int:
+    """The code, whether or not somebody still reads what is said."""
+    try:
+        say()
+    except OSError:
+        give_up_output()
+    return code
+
+
+def _end_in_order() -> Callable[[], None]:
+    """Let signals that end a process end the command as Ctrl-C does; how to undo that.
+
+    One that is ignored stays so: ``nohup`` wants that.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return lambda: None
+    first: list[float] = []
+
+    def stop(number: int, _: object) -> None:
+        now = time.monotonic()
+        if not first or now - first[0] > _ONE_END_SECONDS:
+            first[:] = [now]
+            raise Stopped(number)
+
+    numbers = [getattr(signal, one) for one in _ENDING if hasattr(signal, one)]
+    ours = [one for one in numbers if signal.getsignal(one) is signal.SIG_DFL]
+    for one in ours:
+        signal.signal(one, stop)
+
+    def undo() -> None:
+        for one in ours:
+            signal.signal(one, signal.SIG_DFL)
+
+    return undo
 
 
 def _ended_by(error: Exception) -> int:

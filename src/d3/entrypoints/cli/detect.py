@@ -38,9 +38,9 @@ from d3.entrypoints.cli.options import (
     check_one_chief,
     check_rule,
 )
-from d3.entrypoints.cli.output import complain, counted, out, print_json, printable, remark
+from d3.entrypoints.cli.output import as_text, complain, counted, out, print_json, printable, remark
 from d3.entrypoints.cli.progress import progress
-from d3.entrypoints.cli.results import Form, print_csv, shows
+from d3.entrypoints.cli.results import Form, keep_inputs, print_csv, shows
 from d3.entrypoints.cli.sources import Link, find_images
 
 if TYPE_CHECKING:
@@ -139,6 +139,7 @@ def detect(
     with progress("Looking for images"):
         largest = max(settings.max_image_bytes, settings.max_video_bytes)
         found = find_images(paths, recognises, largest)
+        keep_inputs([*paths, *found.sources])
         found.refuse_links(settings)
         found.refuse_if_none_is_an_image(decoder, is_clip)
     shown = _Shown(
@@ -207,7 +208,7 @@ class _Shown:
     def failure(self, name: str, error: D3Error) -> None:
         """Say what could not be judged, and why."""
         if self.form is Form.JSON:
-            print_json({"name": printable(name), "error": str(error), "code": error.code})
+            print_json({"name": as_text(name), "error": str(error), "code": error.code})
         elif self.form is Form.CSV:
             known = {"image_name": printable(name)}
             prompts = [] if self.prompts is None else [None]
@@ -216,13 +217,13 @@ class _Shown:
 
     def result(self, detection: Detection, prompts: list[str] | None, *, first: bool) -> None:
         """Print a verdict."""
-        name = printable(detection.name)
         if self.form is Form.JSON:
+            name = as_text(detection.name)
             document = detection.to_dict() | {"name": name, "image_name": name}
             print_json(document | ({} if prompts is None else {"prompts": prompts}))
         elif self.form is Form.CSV:
             values = [getattr(detection, one) for one in _COLUMNS]
-            values[_COLUMNS.index("image_name")] = name
+            values[_COLUMNS.index("image_name")] = printable(detection.name)
             print_csv([*values, None, None, *([] if prompts is None else [prompts])])
         else:
             _print_row(detection, header=first)

@@ -23,7 +23,7 @@ from d3.entrypoints.cli.options import (
     check_one_chief,
     check_rule,
 )
-from d3.entrypoints.cli.output import complain, out, print_json, printable
+from d3.entrypoints.cli.output import as_text, complain, out, print_json, printable
 from d3.entrypoints.cli.progress import progress
 from d3.entrypoints.cli.sources import check_file, fetch_one, is_link
 
@@ -330,7 +330,7 @@ def _described(found: OpenedEvidence) -> dict[str, Any]:
         "format_version": case.format_version,
         "made_at": case.made_at,
         "d3_version": case.d3_version,
-        "image_name": printable(case.result.image_name),
+        "image_name": as_text(case.result.image_name),
         "image_sha256": case.result.image_sha256,
         "verdict": case.result.verdict.value,
         "prediction": case.result.prediction,

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from d3.domain.errors import StorageFailed
 from d3.entrypoints.cli.opening import build_container
 from d3.entrypoints.cli.options import FILE, MODEL, VIEWS
 from d3.entrypoints.cli.output import complain, out, printable, remark
 from d3.entrypoints.cli.progress import progress
-from d3.entrypoints.cli.results import STDOUT
+from d3.entrypoints.cli.results import STDOUT, keep_inputs
 from d3.entrypoints.cli.sources import STDIN, check_file, fetch_one, is_link, read_stdin
 
 if TYPE_CHECKING:
@@ -42,8 +43,7 @@ def explain(image: str, *, target: Path | None, views: int, model: str | None) -
     that look most generated to the model when it sees them alone, blue the least. The scale fits
     each image. The map is not proof.
     """
-    from d3.domain.files import put
-    from d3.evaluation.files import writing
+    from d3.domain.files import put, storage_errors
 
     container = build_container(model)
     encode = _encoder(container, target)
@@ -58,6 +58,11 @@ def explain(image: str, *, target: Path | None, views: int, model: str | None) -
         source = Path(image)
         check_file(source, container.decoder())
     target = target or Path(f"{stem}-explained.png")
+    keep_inputs([image], target)
+    if target != STDOUT and not target.parent.is_dir():
+        raise StorageFailed(
+            f"There is no folder {printable(str(target.parent))!r}.", "Create it, or name another."
+        )
     with progress("Explaining"):
         heatmap = container.explaining().explain(source, views=views)
         detection = container.detection().detect(source, name=image, views=views)
@@ -69,7 +74,7 @@ def explain(image: str, *, target: Path | None, views: int, model: str | None) -
         sys.stdout.flush()
         remark(said)
     else:
-        with writing(target.parent):
+        with storage_errors(f"{printable(str(target))} cannot be written"):
             put(target, picture)
         out().print(f"{said}: {printable(str(target))}", markup=False)
     if detection.reason_text:

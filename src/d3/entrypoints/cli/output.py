@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 _shared_with: list[Console] = []
 _PIPE_WIDTH = 140
-_LOST = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_LOST = _FULL | {errno.EPIPE, errno.EIO, errno.EBADF}
 _NO_ASCII = re.compile(r"[^\0-\x7f]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 
@@ -51,6 +53,11 @@ def is_lost(error: Exception) -> TypeGuard[OSError]:
     """Whether it says that a stream cannot be written; adapters translate what else may fail."""
     closed = isinstance(error, io.UnsupportedOperation)
     return closed or (isinstance(error, OSError) and error.errno in _LOST and not error.filename)
+
+
+def is_full(error: BaseException) -> TypeGuard[OSError]:
+    """Whether it says that what a stream is written to has no space left."""
+    return isinstance(error, OSError) and error.errno in _FULL and not error.filename
 
 
 def give_up_output() -> None:
@@ -106,6 +113,23 @@ def complain(sentence: str, kind: str = "error") -> None:
     console.print(Text.assemble((f"{kind}: ", _COLOURS[kind]), printable(sentence)))
 
 
+def confirmed(question: str) -> bool:
+    """Ask on stderr, yes or no.
+
+    Raises:
+        click.UsageError: nobody is there to be asked.
+        click.Abort: interrupted.
+    """
+    import click
+
+    try:
+        return click.confirm(printable(question), err=True)
+    except click.Abort as error:
+        if isinstance(error.__context__, EOFError) and not sys.stdin.isatty():
+            raise click.UsageError("Nobody can be asked here. Confirm with --yes.") from error
+        raise
+
+
 @contextmanager
 def sharing_the_terminal(console: Console) -> Iterator[None]:
     """While a progress bar is drawn on a console, complaints go above it, not through it."""
@@ -143,6 +167,11 @@ def printable(text: str) -> str:
         else character.encode("unicode_escape", "surrogatepass").decode()
         for character in text
     )
+
+
+def as_text(name: str) -> str:
+    """A name as it is, for JSON: only bytes that are no text are shown as escapes."""
+    return _SURROGATE.sub(lambda found: printable(found[0]), name)
 
 
 def _console(*, stderr: bool) -> Console:

@@ -6,9 +6,11 @@ print lists with :func:`print_rows`, so that all of them agree.
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -18,9 +20,10 @@ from typing import Any, Generic, TypeVar
 
 import click
 
+from d3.domain.errors import StorageFailed
 from d3.domain.files import replacing, storage_errors
 from d3.domain.services.export import csv_line
-from d3.entrypoints.cli.output import complain, out, print_json, printable
+from d3.entrypoints.cli.output import complain, is_full, out, print_json, printable
 
 Row = TypeVar("Row")
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -28,6 +31,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 STDOUT = Path("-")
 _NAMES = 12
 """Characters that the names of facts take at least."""
+_TARGET = "d3.entrypoints.cli.results.target"
+"""Where a command's context keeps the file that its results go to."""
 _WIDEST = 1_000_000
 """Characters of a line that nobody watches."""
 
@@ -96,10 +101,44 @@ def shows(command: Command) -> Command:
         if as_json and form not in {None, Form.JSON}:
             raise click.UsageError(f"--json and --format {form} exclude each other.")
         asked = Form.JSON if as_json else Form(form or Form.TABLE)
+        click.get_current_context().meta[_TARGET] = output
         with into(output):
             return command(*arguments, form=asked, **named)
 
     return shown  # type: ignore[return-value]
+
+
+def keep_inputs(inputs: Iterable[object], target: Path | None = None) -> None:
+    """Refuse to write over what a command reads, before it begins to work.
+
+    Links, other spellings and standard input from a file are seen through: what counts is the file
+    itself. Folders, links to the web and what else is no file of this machine pass.
+
+    Args:
+        inputs: strings and paths are files, ``-`` is standard input; all else passes.
+        target: of the command; None: the one of ``--output``.
+
+    Raises:
+        StorageFailed: the target is one of them.
+    """
+    if target is None:
+        target = click.get_current_context().meta.get(_TARGET)
+    if target is None or target == STDOUT or (found := _file_behind(target)) is None:
+        return
+    for one in inputs:
+        if isinstance(one, str | Path) and _file_behind(one) == found:
+            raise StorageFailed(
+                f"{printable(str(target))} is also an input of this command, and would be lost.",
+                "Choose another name for the output.",
+            )
+
+
+def _file_behind(path: str | Path) -> tuple[int, int] | None:
+    """What tells a regular file from all others; None for anything else."""
+    with suppress(OSError, ValueError):  # such as no standard input, or a zero byte in a name
+        about = os.fstat(sys.stdin.fileno()) if str(path) == "-" else Path(path).stat()
+        return (about.st_dev, about.st_ino) if stat.S_ISREG(about.st_mode) else None
+    return None
 
 
 @contextmanager
@@ -126,8 +165,11 @@ def into(target: Path | None) -> Iterator[None]:
     out.cache_clear()
     try:
         yield
-    except BaseException:
+    except BaseException as error:
         with opening:  # which drops the file
+            if is_full(error):  # no other stream that a command writes to is a file
+                with storage_errors(problem, "Free some space, or write it somewhere else."):
+                    raise
             raise
     else:
         with storage_errors(problem):

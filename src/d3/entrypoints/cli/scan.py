@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -32,8 +31,18 @@ from d3.entrypoints.cli.options import (
     check_rule,
     check_views,
 )
-from d3.entrypoints.cli.output import complain, counted, err, out, print_json, printable, remark
+from d3.entrypoints.cli.output import (
+    as_text,
+    complain,
+    counted,
+    err,
+    out,
+    print_json,
+    printable,
+    remark,
+)
 from d3.entrypoints.cli.progress import progress
+from d3.entrypoints.cli.results import keep_inputs
 from d3.entrypoints.cli.sources import nothing_there
 
 if TYPE_CHECKING:
@@ -157,6 +166,8 @@ def scan(
     report = _report_file(report, None if no_report else folder, top)
     check_one_chief(model, panel)
     container = build_container(panel=panel, panel_rule=panel_rule)
+    if report is not None:
+        _keep_images(container, report, source)
     known, collection = _opened(container, source, scan_id, dry_run=dry_run)
     chief, *beside = _models_of(container, known, model, panel)
     check_rule(panel_rule, [chief, *beside])
@@ -215,6 +226,12 @@ def _report_file(report: Path | None, folder: Path | None, top: int) -> Path | N
     if top and file is None:
         raise click.UsageError("--top needs a report. Name one with --report.")
     return file
+
+
+def _keep_images(container: Container, report: Path, source: str | None) -> None:
+    """Refuse a report over the list that is scanned, or over any image."""
+    is_image = report.is_file() and container.decoder().recognises(report)
+    keep_inputs([source, report if is_image else None], report)
 
 
 def _tidied(source: str) -> str:
@@ -283,7 +300,7 @@ def to_dict(scan: Scan) -> dict[str, Any]:
     return {
         "id": scan.name,
         "state": scan.state.value,
-        "source": printable(scan.source),
+        "source": as_text(scan.source),
         "model": asdict(scan.model),
         "threshold": scan.threshold,
         "views": scan.views,
@@ -334,21 +351,16 @@ def _tell_begun(scan: Scan, *, known: bool) -> None:
 
 @contextmanager
 def _interruptible(scan: Scan) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the work in order, and a sentence says how to go on."""
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
+    """Where the work is interrupted, a sentence says how to go on."""
     try:
         yield
     except BaseException:
-        complain(
-            f"Finished results are kept. Run `d3 scan --scan-id {scan.name}` to continue.", "note"
-        )
+        with suppress(OSError):  # the terminal may be closed
+            complain(
+                f"Finished results are kept. Run `d3 scan --scan-id {scan.name}` to continue.",
+                "note",
+            )
         raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

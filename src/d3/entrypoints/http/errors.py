@@ -70,6 +70,7 @@ STATUS: dict[type[d3.D3Error], HTTPStatus] = {
     d3.ArchitectureUnsuitable: HTTPStatus.UNPROCESSABLE_ENTITY,
     d3.ModelDamaged: HTTPStatus.SERVICE_UNAVAILABLE,
     d3.ExplanationUnavailable: HTTPStatus.UNPROCESSABLE_ENTITY,
+    d3.UserGone: HTTPStatus.UNAUTHORIZED,
     d3.EntryRefused: HTTPStatus.INTERNAL_SERVER_ERROR,
     d3.StorageFailed: HTTPStatus.SERVICE_UNAVAILABLE,
     d3.WebhookNotFound: HTTPStatus.NOT_FOUND,
@@ -83,6 +84,8 @@ STATUS: dict[type[d3.D3Error], HTTPStatus] = {
     d3.D3Error: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 
+BEARER = 'Bearer realm="d3"'
+"""What WWW-Authenticate says where a key is not accepted."""
 _RETRY_AFTER_SECONDS = 5
 _BROKE_OFF = "client disconnected prematurely"  # the framework reports it as a server error
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
@@ -127,6 +130,8 @@ def answer_d3_error(request: Request[Any, Any, Any], error: d3.D3Error) -> Respo
     headers = {}
     if isinstance(error, d3.EncodingUnsupported):
         headers["Accept-Encoding"] = "identity"  # RFC 9110, section 12.5.3
+    if isinstance(error, d3.UserGone):
+        headers["WWW-Authenticate"] = BEARER
     if status is HTTPStatus.SERVICE_UNAVAILABLE or hasattr(error, "retry_after"):
         seconds = getattr(error, "retry_after", _RETRY_AFTER_SECONDS)
         headers["Retry-After"] = str(max(1, math.ceil(seconds)))
@@ -180,12 +185,14 @@ def _fields_named(said: list[Any], what: str = "unknown") -> set[str]:
 def _methods_of(request: Request[Any, Any, Any]) -> list[str]:
     """The methods allowed at the request's path; RFC 9110 requires them with every 405."""
     path = request.scope["path"].rstrip("/")
-    known = {
-        method
+    routes = [
+        route
         for route in request.app.routes
         if re.fullmatch(re.sub(r"\{[^}]*\}", "[^/]+", route.path.rstrip("/")), path)
-        for method in getattr(route, "methods", ())
-    }
+    ]
+    if routes:  # for metrics and traces, to which the framework names only routes with a handler
+        request.scope["path_template"] = routes[0].path
+    known = {method for route in routes for method in getattr(route, "methods", ())}
     return sorted(known | {"HEAD"} if "GET" in known else known)
 
 

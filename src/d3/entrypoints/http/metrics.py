@@ -13,7 +13,6 @@ from functools import cache, partial
 from typing import Literal
 
 from prometheus_client import (
-    CONTENT_TYPE_LATEST,
     CollectorRegistry,
     Counter,
     Gauge,
@@ -181,7 +180,7 @@ class Metrics:
         _watch(gauge.labels(version), lambda: 1.0)
 
     def render(self) -> tuple[bytes, str]:
-        """The metrics as text, and the text's media type."""
+        """The metrics as text, and the text's media type, which every scraper knows."""
         registry = self._registry
         if (shared := machine_metrics.shared) is not None:
             shared.refresh()
@@ -189,7 +188,7 @@ class Metrics:
         else:
             for one in self._followers:
                 one.catch_up()
-        return generate_latest(registry), CONTENT_TYPE_LATEST
+        return generate_latest(registry), "text/plain; version=0.0.4"
 
 
 class CountFollower:
