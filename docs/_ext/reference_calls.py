@@ -14,7 +14,7 @@ from litestar.handlers import HTTPRouteHandler
 from tables import service, table
 
 _SHOWN = {"get": "GET", "post": "POST", "patch": "PATCH", "delete": "DELETE"}
-_IN = {"query": "address", "path": "path", "header": "header"}
+_IN = {"query": "query", "path": "path", "header": "header"}
 _EXAMPLES = {
     "{result_id}": "17",
     "{job_id}": "20260131-120000-1f2e",
@@ -62,7 +62,7 @@ def _call(method: str, path: str, operation: dict[str, Any]) -> str:
     lines = [f"(call-{name.lower()})=", f"### {operation['summary']}", ""]
     lines += ["{.endpoint}", f"`{_SHOWN[method]}` `{path}`", ""]
     lines += [operation.get("description", ""), ""]
-    lines += [f"{_needed(name, operation)} Name of the call: `{name}`.", ""]
+    lines += [f"{_needed(name, operation)} Its `operationId` is `{name}`.", ""]
     if parameters := operation.get("parameters"):
         rows = [
             (
@@ -202,6 +202,9 @@ def _fields(schema: dict[str, Any]) -> str:
 
 def _said(schema: dict[str, Any]) -> str:
     text = _words(schema.get("description"))
+    binary = {schema.get("format"), schema.get("items", {}).get("format")} & {"binary"}
+    if binary and not text:
+        text = "The content of a file, as a part of the form with a file name."
     default = schema.get("default")
     if default is not None and default != "" and not isinstance(default, list | dict):
         text += f" Default: `{json.dumps(default)}`."

@@ -211,6 +211,26 @@ def test_every_setting_and_error_is_described(pages: dict[str, Page]) -> None:
     assert {one.code for one in problem_types()} <= pages["reference/errors.html"].anchors
 
 
+def test_values_in_the_text_of_a_setting_are_as_they_are_typed(pages: dict[str, Page]) -> None:
+    text = re.sub(r"<[^>]+>", "", pages["reference/settings.html"].text)
+    for value in ("sqlite:///FILE or ", "redis://USER:", "s3://BUCKET/PREFIX below"):
+        assert value in text
+    assert not re.search(r"\b(Sqlite|Redis|S3|Postgresql)://", text)
+
+
+def test_the_search_leads_to_settings_metrics_and_calls(site: Path) -> None:
+    text = (site / "searchindex.js").read_text(encoding="utf-8")
+    found = msgspec.json.decode(text.removeprefix("Search.setIndex(").removesuffix(")"))
+    anchors = {
+        word: {anchor for _, anchor, _ in found["indexentries"][word]}
+        for word in ("port", "queue", "batch", "rate_limited")
+    }
+    assert "D3_PORT" in anchors["port"]
+    assert "d3_queue_bytes" in anchors["queue"]
+    assert "call-predictbatch" in anchors["batch"]
+    assert "rate_limited" in anchors["rate_limited"]
+
+
 def test_every_metric_of_a_scrape_is_described(pages: dict[str, Page], tmp_path: Path) -> None:
     services = create_app(d3.Settings(home=tmp_path, redis_url="redis://localhost")).d3
     scraped = generate_latest(services.metrics.registry).decode()
