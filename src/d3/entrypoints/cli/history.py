@@ -53,7 +53,13 @@ def _share(entry: HistoryEntry) -> str:
 
 _COLUMNS: list[Column[HistoryEntry]] = [
     Column("id", lambda one: one.id, right=True, whole=True),
-    Column("created_at", lambda one: one.created_at, lambda one: moment(one.created_at), "UTC"),
+    Column(
+        "created_at",
+        lambda one: one.created_at,
+        lambda one: moment(one.created_at),
+        "UTC",
+        whole=True,
+    ),
     Column("verdict", lambda one: one.verdict.value, _verdict),
     Column(
         "prediction", lambda one: one.prediction, lambda one: f"{one.prediction:.3f}", right=True
@@ -168,7 +174,7 @@ def list_results(
     container = opened()
     where, order = _where(container, asked), Order(SortKey(sort), descending=not reverse)
     entries = _entries(container.history(), where, order)
-    found = entries if everything else islice(entries, limit)
+    found = entries if everything else islice(entries, min(limit, sys.maxsize))
     if form is Form.CSV:
         for chunk in csv_chunks(found):
             sys.stdout.write(chunk.decode())
