@@ -76,7 +76,9 @@ def _paragraphs() -> Iterator[tuple[str, list[str]]]:
 
 
 def _sentence(about: str) -> str:
-    return f"{about[0].upper()}{about[1:]}."
+    """The text as a sentence; what begins with a value, such as `sqlite:///FILE`, keeps it."""
+    is_value = re.match(r"[a-z0-9]+(?:://| or [A-Z]{2})", about)
+    return f"{about}." if is_value else f"{about[0].upper()}{about[1:]}."
 
 
 def _default(setting: Field[Any]) -> str:

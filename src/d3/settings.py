@@ -23,8 +23,10 @@ from msgspec import Meta
 from platformdirs import user_data_path
 
 from d3.domain.errors import ModelNameInvalid, RequestInvalid, SettingsInvalid
+from d3.domain.machine import available_cores
 from d3.domain.models import checked_name
 from d3.domain.panels import panel_named
+from d3.domain.text import without_logins
 
 Count = Annotated[int, Meta(ge=1)]
 
@@ -297,7 +299,7 @@ class Settings:
     )
     decode_threads: Annotated[int, Meta(ge=1, le=256)] = _variable(
         "D3_DECODE_THREADS",
-        min(os.cpu_count() or 1, 16),
+        min(available_cores(), 16),
         "number of images that the service decodes at once",
     )
     max_batch_files: Annotated[int, Meta(ge=1, le=10_000)] = _variable(
@@ -608,8 +610,11 @@ def read_variables(
             try:
                 values[name] = _parse(given[variable], types[name], name)
             except (ValueError, ModelNameInvalid, RequestInvalid) as error:
-                shown = "..." if field_.metadata["secret"] else repr(given[variable])
-                wrong[variable] = f"{variable}={shown}: {error}".rstrip(".")
+                text = given[variable]
+                hidden = without_logins(text, strictly=True)
+                shown = "..." if field_.metadata["secret"] else repr(hidden)
+                said = str(error).replace(text, hidden)
+                wrong[variable] = f"{variable}={shown}: {said}".rstrip(".")
     return Variables(
         given=given,
         in_environment=frozenset(own),
@@ -646,6 +651,7 @@ def _mistakes_of_spool(spool: str | None, server: str | None) -> list[str]:
     if spool is None or "://" not in spool:
         return []
     if not re.fullmatch(*_FORMS["job_sources"][:1], spool):
+        spool = without_logins(spool, strictly=True)
         return [f"D3_SPOOL={spool!r}: expected a folder or s3://BUCKET/PREFIX"]
     return [] if server is not None else [f"D3_SPOOL={spool!r}: MINIO_ENDPOINT is not set"]
 

@@ -15,7 +15,12 @@ from pathlib import Path
 
 import pytest
 
+import d3
 from d3 import Detection
+from d3.domain.scans import ROW_FIELDS
+from d3.domain.services.export import COLUMNS
+from d3.entrypoints.http.api.scan_schemas import ScanResultItem
+from d3.entrypoints.http.api.schemas import BatchItem, HistoryItem, Prediction, Result
 from tests.docs.blocks import OWNED, ROOT, Block, blocks, code_spans
 from tests.docs.checking import check, check_span
 from tests.docs.shell import Shell, commands, differs, session
@@ -180,11 +185,34 @@ def test_what_a_page_names_is_there(page: str) -> None:
 
 
 def test_what_a_result_says_is_what_it_has() -> None:
-    table = _text("docs/results.md").partition("| field | |")[2].partition("## Errors")[0]
-    named = [one for row in table.splitlines() for one in code_spans("".join(row.split("|")[1:2]))]
-    assert len(named) > 20
+    named = set(_fields_of_the_page("| field | |", 1))
     for one in named:
         assert hasattr(Detection, one) or one in Detection.__dataclass_fields__, one
+    described = {*d3.detect(IMAGES / "camera-01.jpg").to_dict()}
+    assert described - named == {"image", "model", "calibration", "view_logits"}
+
+
+def test_where_names_differ_they_are_those_of_each_place() -> None:
+    kinds = [BatchItem, Prediction, Result], [HistoryItem], [ScanResultItem]
+    names = [{one for kind in group for one in kind.__struct_encode_fields__} for group in kinds]
+    places = [
+        {*d3.detect(IMAGES / "camera-01.jpg").to_dict()},
+        names[0] | {"predict", "predict-batch", "filename", "result"},
+        names[1],
+        {*COLUMNS},
+        {*ROW_FIELDS} | names[2],
+    ]
+    for column, known in enumerate(places, start=2):
+        named = {*_fields_of_the_page("| | library,", column)}
+        assert named, column
+        assert named <= known, named - known
+
+
+def _fields_of_the_page(heading: str, column: int) -> list[str]:
+    """The names in code's letters in a column of a table of the page about results."""
+    table = heading + _text("docs/results.md").partition(heading)[2].partition("\n\n")[0]
+    rows = [one.split("|") for one in table.splitlines()[2:]]
+    return [name for row in rows for name in code_spans(row[column])]
 
 
 def test_the_lists_of_pages_are_true() -> None:

@@ -257,6 +257,7 @@ def test_deleting_a_user_asks_what_becomes_of_their_results(d3: D3, fresh: Path)
     assert (done.code, done.out) == (0, "Deleted ada.\n")
     assert "1 result and 0 jobs belong to grace now" in done.err
     assert "No admin has a valid key" in done.err
+    assert "`d3 keys init --replace` creates one" in done.err
     assert history.get(1).user_id == 2
     gone = json.loads(d3("users", "delete", "grace", "--results", "delete", "-y", "--json").out)
     assert (gone["results"], gone["results_kept"], gone["username"]) == (1, False, "grace")

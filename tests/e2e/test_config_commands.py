@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,29 @@ def test_no_secret_is_shown_not_even_of_a_setting_that_is_not_valid(run: Run) ->
 )
 def test_what_may_be_a_password_is_left_out_of_a_url(given: str, shown: str) -> None:
     assert without_password(given) == shown
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"MINIO_ENDPOINT": "http://user:s3c@r/et@store:9000"},
+        {"MINIO_ENDPOINT": "user:s3c@r/et@store:9000"},
+        {"D3_SPOOL": "s3://user:s3c@r/et@store/spool"},
+        {"D3_FETCH_ALLOW": "10.0.0.0/8,http://user:s3c@r/et@store"},
+        {"D3_MODEL": "http://user:s3c@r/et@store"},
+        {"D3_RAY_ADDRESS": "ray://user:s3c@r/et@head:10001"},
+    ],
+)
+def test_no_password_of_an_address_is_shown(run: Run, environ: dict[str, str]) -> None:
+    for command in (["config", "show"], ["config", "show", "--json"], ["db", "current"]):
+        done = run(*command, **environ)
+        assert command[0] == "db" or "***@" in done.out
+        assert not {"s3c", "r/et"} & {*re.split(r"[@:\s]", done.out + done.err)}
+    kept = run(
+        "config", "show", "--changed", "--json", D3_SPOOL="/srv/a@b:c/d", D3_HOME="/home/a@b"
+    )
+    assert rows(kept)["D3_SPOOL"]["value"] == "/srv/a@b:c/d"
+    assert rows(kept)["D3_HOME"]["value"] == "/home/a@b"
 
 
 def test_settings_that_are_not_valid_are_shown_and_explained(run: Run, tmp_path: Path) -> None:

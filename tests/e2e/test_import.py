@@ -112,7 +112,7 @@ def test_a_removal_names_what_it_removes_and_asks(
                 "own", pack / "visual.safetensors", pack / "classifier.pth"
             )
     asked = run("models", "remove", "own", stdin=b"n\n", **environ)
-    assert "Permanently remove own with all versions (1, 2, 3)?" in asked.out
+    assert "Permanently remove own with all versions (1, 2, 3)?" in asked.err
     assert "Nothing was removed." in asked.err
     one = run("models", "remove", "own", "--version", "2", "--yes", **environ)
     what = "own version 2 (imported from visual.safetensors and classifier.pth)"
@@ -122,4 +122,4 @@ def test_a_removal_names_what_it_removes_and_asks(
     gone = run("models", "remove", "own", stdin=b"y\n", **environ)
     assert gone.code == 2
     assert "There is no model 'own'." in gone.err
-    assert "Permanently remove" not in gone.out
+    assert "Permanently remove" not in gone.out + gone.err

@@ -77,7 +77,7 @@ def start(client: Any, image: Any) -> Iterator[Start]:
 
         def start(*command: str, **options: Any) -> Any:
             made = client.containers.run(image.id, list(command), detach=True, **(NARROW | options))
-            started.callback(made.remove, force=True)
+            started.callback(made.remove, v=True, force=True)
             return made
 
         yield start

@@ -8,13 +8,15 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
+from d3.adapters.in_process import SystemClock
 from d3.adapters.sql import Database, SqlAccounts, SqlHistory, SqlJobLedger, SqlWebhooks, tables
 from d3.domain.accounts import Holdings, NewKey, User
-from d3.domain.errors import EntryRefused, UserBusy, UserNotFound
-from d3.domain.history import HistoryFilter
+from d3.domain.errors import UserBusy, UserGone, UserNotFound
+from d3.domain.history import HistoryFilter, RequestRecord
 from d3.domain.idempotency import IdempotencyKey
 from d3.domain.jobs import ItemPlace, NewItem, NewJob, NewShard
 from d3.domain.labels import NewLabel, label_of
+from d3.domain.services.request_log_writer import RequestLogWriter
 from d3.domain.webhooks import NewWebhook
 from tests.support.history import NOON, an_entry
 
@@ -42,10 +44,10 @@ def ada(database: Database) -> User:
     return ada
 
 
-def begin_job(database: Database, user: User) -> None:
+def begin_job(database: Database, user: User, number: int = 0) -> None:
     ledger = SqlJobLedger(database)
     new = NewJob(
-        name=f"{user.id:016x}",
+        name=f"{number or user.id:016x}",
         created_at=NOON,
         expires_at=NOON + timedelta(days=7),
         user_id=user.id,
@@ -110,5 +112,26 @@ def test_nothing_is_deleted_while_a_job_goes_on_or_the_heir_is_unknown(
 
 def test_a_result_that_comes_too_late_is_refused(database: Database, ada: User) -> None:
     SqlAccounts(database).delete_user(ada.id, LATER, keep=True)
-    with pytest.raises(EntryRefused):
-        SqlHistory(database).add_many([replace(an_entry(), user_id=ada.id)])
+    history = SqlHistory(database)
+    with pytest.raises(UserGone, match="API key is not accepted"):
+        history.add_many([replace(an_entry(), user_id=ada.id)])
+    with pytest.raises(UserGone):
+        begin_job(database, ada, number=77)
+
+
+def test_the_records_of_requests_that_end_too_late_lose_the_name_alone(
+    database: Database, ada: User
+) -> None:
+    SqlAccounts(database).delete_user(ada.id, LATER, keep=True)
+    grace = SqlAccounts(database).user("grace")
+    log = RequestLogWriter(SqlHistory(database), SystemClock())
+    record = RequestRecord(
+        endpoint="/", method="GET", status_code=401, response_time=0.1, created_at=NOON
+    )
+    for user in (ada.id, grace.id, None, ada.id):
+        log.log(replace(record, user_id=user))
+    log.close()
+    with database.reading() as connection:
+        users = connection.scalars(sa.select(tables.RequestLogRow.user_id)).all()
+    assert sorted(users, key=str) == [grace.id, None, None, None]
+    assert log.dropped == 0

@@ -337,6 +337,22 @@ def two_threads() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("worth", [1, 8])
+def test_torch_takes_no_more_threads_than_a_containers_quota(
+    model: StoredModel, monkeypatch: pytest.MonkeyPatch, worth: int
+) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr("d3.adapters.torch.batched.available_cores", lambda: 1)
+    monkeypatch.setattr("d3.adapters.torch.engine.worthwhile_threads", lambda _: worth)
+    detector = TorchEngine("cpu", "fp32").load(model)
+    network = detector._network
+    assert network is not None
+    network.register_forward_pre_hook(lambda *_: seen.append(torch.get_num_threads()))
+    detector.score(np.zeros((2, 224, 224, 3), np.uint8), 1)
+    assert seen == [1]  # and one part, not one for each of torch's threads
+
+
+@pytest.mark.usefixtures("two_threads")
 def test_a_small_encoder_takes_one_thread_and_gives_the_others_back(model: StoredModel) -> None:
     seen: list[int] = []
     detector = TorchEngine("cpu", "fp32").load(model)

@@ -25,8 +25,14 @@ WHOLE = """
 apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
 resources: [../gpu]
-components: [../../components/models, ../../components/monitoring, ../../components/internet]
+components:
+  - ../../components/models
+  - ../../components/monitoring
+  - ../../components/internet
+  - ../../components/traces
 """
+OPERATORS = {"ServiceMonitor", "PrometheusRule"}
+"""Objects of Prometheus Operator."""
 SECRETS = {
     "POSTGRES_PASSWORD": "p:w",
     "MINIO_ACCESS_KEY": "access",
@@ -121,7 +127,7 @@ def test_kubernetes_takes_every_object_and_knows_every_field(
     import kubernetes_validate
 
     for one in overlay.objects:
-        if one["kind"] != "ServiceMonitor":  # Prometheus Operator's own
+        if one["kind"] not in OPERATORS:
             kubernetes_validate.validate(one, version, strict=True)
 
 
@@ -287,6 +293,43 @@ def test_nothing_is_let_in_or_out_but_what_a_rule_names(folder: Path) -> None:
     ] == ["10.20.30.0/24"]
     (rule,) = example["d3-internet"]["spec"]["egress"]
     assert "169.254.0.0/16" in rule["to"][0]["ipBlock"]["except"]  # a cloud's credentials
+
+
+def test_an_overlay_has_the_last_word_about_its_settings(folder: Path) -> None:
+    """A component that sets a setting would silently win over the overlay that uses it."""
+    example = folder / "overlays/example"
+    mine = folder / "overlays/mine"
+    shutil.copytree(example, mine)
+    text = (mine / "settings.env").read_text(encoding="utf-8")
+    assert text.count("D3_TRUSTED_PROXIES=10.0.0.0/8\n") == 1
+    given = text.replace("=10.0.0.0/8", "=192.0.2.0/24")
+    (mine / "settings.env").write_text(given, encoding="utf-8")
+    found = manifests(folder, "mine").environment
+    assert {line for line in given.splitlines() if line[0] != "#"} <= {
+        f"{name}={value}" for name, value in found.items()
+    }
+
+
+def test_the_example_names_the_host_and_who_may_call(folder: Path) -> None:
+    example = manifests(folder, "example")
+    spec = example.one("Ingress")["spec"]
+    assert spec["tls"] == [{"hosts": [spec["rules"][0]["host"]], "secretName": "d3-tls"}]
+    assert spec["ingressClassName"]
+    (rule,) = example.of("NetworkPolicy")["d3-server"]["spec"]["ingress"]
+    names = [next(iter(one["namespaceSelector"]["matchLabels"].values())) for one in rule["from"]]
+    assert names == ["ingress-nginx", "monitoring"]
+
+
+def test_the_rules_of_the_operator_are_those_of_prometheus(folder: Path) -> None:
+    (found,) = manifests(folder, "volume").of("PrometheusRule").values()
+    prometheus = FOLDER.parent / "observability/prometheus"
+    rules = yaml.safe_load((prometheus / "rules.yml").read_text(encoding="utf-8"))
+    assert found["spec"] == rules, "run deploy/observability/prometheus/prometheusrule.py"
+
+
+def test_traces_reach_the_collector_and_nothing_else(folder: Path) -> None:
+    (rule,) = manifests(folder, "volume").of("NetworkPolicy")["d3-traces"]["spec"]["egress"]
+    assert [one["port"] for one in rule["ports"]] == [4318]
 
 
 def test_the_autoscaler_moves_the_server_by_what_the_adapter_makes(overlay: Manifests) -> None:

@@ -164,6 +164,8 @@ def test_questions_to_the_history_that_make_no_sense(
     [
         (HISTORY, {"verdict": "maybe"}, "verdict is not valid. Choose from fake, real,"),
         (STATS, {"bucket": "minute"}, "bucket is not valid. Choose from "),
+        (HISTORY, {"limit": "-1"}, "limit must be at least 1. "),
+        (HISTORY, {"limit": "1000000"}, "limit must be at most 500. "),
         (HISTORY, {"order": "up", "limit": "x"}, "/schema describes it"),
         (HISTORY, {"is_fake": "perhaps"}, "/schema describes it"),
     ],
@@ -172,6 +174,16 @@ def test_where_few_values_are_allowed_they_are_named(
     service: Service, address: str, asked: dict[str, str], says: str
 ) -> None:
     assert says in assert_problem(service.http.get(address, params=asked), 400)["error"]
+
+
+def test_a_body_that_is_no_json_and_what_is_not_there_are_said_for_callers(
+    service: Service,
+) -> None:
+    headers = {"Content-Type": "application/json"}
+    broken = service.http.post("/api/inference/labels", content=b"{", headers=headers)
+    assert "not valid JSON" in assert_problem(broken, 400, "invalid_request")["error"]
+    job = assert_problem(service.http.get("/api/jobs/none"), 404, "job_not_found")
+    assert job["error"].endswith("`GET /api/jobs` shows all jobs.")
 
 
 @pytest.mark.parametrize(

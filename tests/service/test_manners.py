@@ -73,7 +73,7 @@ def test_metrics_count_what_happened(service: Service, image: bytes) -> None:
     service.http.get("/api/inference/result/999")
     service.http.get("/nowhere/1")
     answer = service.http.get("/metrics")
-    assert answer.headers["content-type"].startswith("text/plain")
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     lines = set(answer.text.splitlines())
     route = 'method="POST",route="/api/inference/predict"'
     assert f'd3_http_requests_total{{{route},status="200"}} 2.0' in lines

@@ -170,7 +170,7 @@ def test_what_is_no_image_is_told_and_is_no_error_of_the_service(
     assert not request.failed
     assert request.attributes["error.type"] == "not_an_image"
     assert request.attributes["http.response.status_code"] == 415
-    assert decode.failed
+    assert not decode.failed
     assert decode.attributes["error.type"] == "not_an_image"
 
 
@@ -287,9 +287,11 @@ def test_a_collector_that_is_away_slows_nothing_and_fails_nothing(
     start: Callable[..., Service],
     there: Collector,
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
     hangs: bool,  # noqa: FBT001
 ) -> None:
     there.hangs = hangs
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
     url = there.url if hangs else f"http://127.0.0.1:{free_port()}"
     for name, value in settings_of(url).items():
         monkeypatch.setenv(name, value)
@@ -302,6 +304,10 @@ def test_a_collector_that_is_away_slows_nothing_and_fails_nothing(
     service.application.d3.tracer.close()
     assert time.monotonic() - begun < 5
     assert service.predict(painted(77)).status_code == 200
+    lines = [one for one in caplog.records if "opentelemetry" in one.name]
+    lines += [one for one in caplog.records if "collector of traces" in one.getMessage()]
+    (line,) = [one.getMessage() for one in lines]
+    assert line.startswith("The collector of traces is unavailable: It does not answer.")
 
 
 def test_nothing_is_imported_while_it_is_off(run_python: Callable[..., object]) -> None:

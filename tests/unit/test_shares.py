@@ -111,9 +111,27 @@ def test_auto_is_one_process_where_the_model_needs_all_cores(settings: Settings)
 def test_the_quota_of_a_container_counts_as_its_cores(
     said: str, cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quota = tmp_path / "cpu.max"
-    quota.write_text(f"{said}\n", encoding="ascii")
-    monkeypatch.setattr(machine, "CPU_QUOTA", quota)
+    (tmp_path / "cpu.max").write_text(f"{said}\n", encoding="ascii")
+    monkeypatch.setattr(machine, "CPU_GROUPS", tmp_path)
+    monkeypatch.setattr(machine, "OWN_GROUP", tmp_path / "none")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    assert machine.available_cores() == cores
+
+
+@pytest.mark.parametrize(
+    ("own", "cores"), [("/d3.slice/d3.service", 3), ("/", 8), ("/../../elsewhere", 8)]
+)
+def test_the_quota_of_a_unit_and_of_the_slice_around_it_counts(
+    own: str, cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unit = tmp_path / "groups/d3.slice/d3.service"
+    unit.mkdir(parents=True)
+    (unit / "cpu.max").write_text("max 100000\n", encoding="ascii")
+    (unit.parent / "cpu.max").write_text("300000 100000\n", encoding="ascii")
+    group = tmp_path / "cgroup"
+    group.write_text(f"1:name=systemd:/\n0::{own}\n", encoding="utf-8")
+    monkeypatch.setattr(machine, "CPU_GROUPS", tmp_path / "groups")
+    monkeypatch.setattr(machine, "OWN_GROUP", group)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     assert machine.available_cores() == cores
 

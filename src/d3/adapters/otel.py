@@ -8,19 +8,20 @@ which its SDK reads. Where the program that D3 is part of has set a provider, th
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import socket
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.trace import (
     Link,
     NonRecordingSpan,
@@ -31,6 +32,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.status import Status, StatusCode
 
+from d3.adapters.circuit_breaker import CircuitBreaker
 from d3.domain.ports.clock import Clock
 from d3.domain.ports.tracing import NOTHING, Attributes, Kind, TraceContext, current
 
@@ -168,6 +170,58 @@ class OpenSpan:
         self._span.end()
 
 
+class QuietExporter(SpanExporter):
+    """Says once that the collector is away and once that it is back.
+
+    By itself, OpenTelemetry writes several lines about every batch for as long as it is away.
+
+    Args:
+        exporter: sends the spans.
+    """
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self._exporter = exporter
+        self._breaker = CircuitBreaker(
+            "The collector of traces", "Its spans are dropped until it is back.", 0.0
+        )
+        self._lines = _LastLine()
+        self._logger = logging.getLogger(type(exporter).__module__)
+        self._logger.addFilter(self._lines)
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self._lines.status = None
+        result = self._exporter.export(spans)
+        if result is SpanExportResult.SUCCESS:
+            self._breaker.worked()
+        else:
+            status = self._lines.status
+            said = "It does not answer." if status is None else f"It answers with {status}."
+            self._breaker.failed(said)
+        return result
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
+        self._logger.removeFilter(self._lines)
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        return self._exporter.force_flush(timeout_millis)
+
+
+class _LastLine(logging.Filter):
+    """Keeps the lines of OpenTelemetry's exporter from the log, but for debugging.
+
+    Attributes:
+        status: of the collector's answer that the last lines told; None if they told none.
+    """
+
+    status: int | None = None
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        told = record.args if isinstance(record.args, tuple) else ()
+        self.status = next((one for one in told if type(one) is int), self.status)
+        return logging.getLogger("d3").isEnabledFor(logging.DEBUG)
+
+
 def _is_set(provider: trace.TracerProvider) -> bool:
     """Whether a program has set a provider: the placeholder is not one."""
     return not isinstance(provider, trace.ProxyTracerProvider | trace.NoOpTracerProvider)
@@ -182,7 +236,7 @@ def _provider(version: str) -> TracerProvider:
     }
     resource = Resource.create(ours).merge(OTELResourceDetector().detect())
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    provider.add_span_processor(BatchSpanProcessor(QuietExporter(OTLPSpanExporter())))
     return provider
 
 

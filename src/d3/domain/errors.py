@@ -13,6 +13,8 @@ from typing import Any, ClassVar
 class D3Error(Exception):
     """Something D3 could not do.
 
+    Do what the message says.
+
     Attributes:
         code: a stable code for programs.
         problem: what is wrong, as a sentence.
@@ -98,7 +100,7 @@ class ViewsInvalid(RequestInvalid):
 
 
 class LabelInvalid(RequestInvalid):
-    """A label that is none, or whose texts are too long or hold control characters.
+    """A label in a list that is none, or with texts that are too long or hold control characters.
 
     Use ``real``, ``generated`` or ``unknown``, with texts within the limits that the message names.
     """
@@ -269,7 +271,7 @@ class SourceRefused(RequestInvalid):
 class ScanFailed(D3Error):
     """No worker can go on with a scan.
 
-    The message names the cause. Remove it and start the scan again: it continues.
+    Put right what the message names, and start the scan again: it continues where it was.
     """
 
     code = "scan_failed"
@@ -750,7 +752,7 @@ class StorageFailed(D3Error):
 
 
 class StorageUnavailable(StorageFailed):
-    """The store is unavailable or busy; nothing was stored. Trying again may help.
+    """The store is unavailable or busy; nothing was stored.
 
     Try again. If it lasts, check whether the server of the store runs and can be reached.
     """
@@ -777,7 +779,7 @@ class EntryRefused(StorageFailed):
 
 
 class HistoryOverloaded(StorageFailed):
-    """Too many entries are waiting to be written; try again in a moment.
+    """Too many entries are waiting to be written.
 
     Try again in a moment. If it lasts, the database is too slow for the traffic.
     """
@@ -831,7 +833,10 @@ class UserNotFound(AccountError):
 
 
 class UserBusy(AccountError):
-    """An account has jobs that are not over, so it cannot be deleted."""
+    """An account has jobs that are not over, so it cannot be deleted.
+
+    Wait until they are over, or end them with ``d3 jobs cancel``.
+    """
 
     code = "user_busy"
 
@@ -981,6 +986,16 @@ class UserDisabled(AccessRefused):
     reason = "disabled"
 
 
+class UserGone(EntryRefused, AccessRefused):
+    """The user was deleted while the request was being answered; nothing was stored.
+
+    Ask an administrator.
+    """
+
+    code = AccessRefused.code
+    reason = "deleted"
+
+
 class SessionEnded(AccessRefused):
     """The caller was signed in, and no longer is.
 
@@ -1005,9 +1020,9 @@ class SessionEnded(AccessRefused):
 
 
 class AccessForbidden(D3Error):
-    """The key is valid, and does not allow this.
+    """This needs a key with more rights: the key does not allow it, or none was sent.
 
-    Use a key with the scope that the message names, or ask an administrator for one.
+    Send a key with the scope that the message names, or ask an administrator for one.
     """
 
     code = "forbidden"
@@ -1136,7 +1151,7 @@ class EngineAway(Overloaded):
 class ServiceStopping(Overloaded):
     """The service stopped before this was done.
 
-    Try again; another process or replica answers.
+    Try again when it runs again. Where there are several replicas, another one answers at once.
     """
 
     code = "service_stopping"

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 _PAIR = re.compile(r"^([^\t:]+)\s*: (.*)$", re.MULTILINE)
-CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+CPU_GROUPS = Path("/sys/fs/cgroup")
+OWN_GROUP = Path("/proc/self/cgroup")
 _TELLING = ("cpu family", "model", "stepping", "flags", "CPU part", "CPU variant", "Features")
 
 
@@ -46,12 +47,24 @@ def libraries_of(engine: str) -> str:
 
 
 def available_cores() -> int:
-    """Cores that this process may use, also by the quota of its container."""
+    """Cores that this process may use, also by the quota of its container or systemd unit."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    with suppress(OSError, ValueError):
-        quota, period = CPU_QUOTA.read_text(encoding="ascii").split()
-        cores = min(cores or 1, int(quota) // int(period))  # "max": no limit, and no number
+    for group in _groups():
+        with suppress(OSError, ValueError):
+            quota, period = (group / "cpu.max").read_text(encoding="ascii").split()
+            cores = min(cores or 1, int(quota) // int(period))  # "max": no limit, and no number
     return max(1, cores or 1)
+
+
+def _groups() -> list[Path]:
+    """The control groups whose limits hold for this process: a container's lies at the top."""
+    found = [CPU_GROUPS]
+    with suppress(OSError, ValueError, StopIteration):
+        lines = OWN_GROUP.read_text(encoding="utf-8").splitlines()
+        own = PurePosixPath(next(one for one in lines if one.startswith("0::")).removeprefix("0::"))
+        if ".." not in own.parts:  # a group outside of what is mounted here
+            found += [CPU_GROUPS.joinpath(*one.parts[1:]) for one in (own, *own.parents)][:-1]
+    return found
 
 
 def free_memory() -> int | None:

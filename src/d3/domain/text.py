@@ -58,3 +58,16 @@ def without_secrets(url: str) -> str:
     """The address without user, password and query, which may be a signature."""
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def without_logins(text: str, *, strictly: bool = False) -> str:
+    """A text without the passwords of the addresses in it.
+
+    Args:
+        text: what somebody wrote where no address with a password belongs.
+        strictly: whether all up to the last ``@`` is left out: of what is no proper address, and
+            whose password may hold any character.
+    """
+    if strictly:
+        return re.sub(r"^((?:[\w+.-]+:/+)?)(?=[^@]*:)(?!/)(?s:.*)@", r"\1***@", text)
+    return re.sub(r"([\w+.-]+:/+)[^/@]*:[^/@]*@", r"\1***@", text)

@@ -123,14 +123,14 @@ def test_what_was_built_is_a_model_that_a_registry_opens(built: Path, tmp_path: 
 
 
 def test_the_notice_says_how_many_photographs_were_called_fake() -> None:
-    counts = {"clean": {"all": {"share": 0.0342}}}
-    drawn = {"name": "set", "kinds": {"text-to-image": {"share": 0.016}}}
+    counts = {"clean": {"all": {"fake": 3, "images": 146}}}
+    drawn = {"name": "set", "kinds": {"text-to-image": {"fake": 2, "images": 60}}}
 
     assert notice({"starter": {"photographs": counts, "others": []}}) == (
-        "Demo model: calls 3 of 100 real photographs fake. Do not act on it."
+        "Demo model: called 3 of 146 real photographs fake. Do not act on it."
     )
     assert notice({"starter": {"photographs": counts, "others": [drawn]}}) == (
-        "Demo model: calls 3 of 100 real photographs fake, and finds 2 of 100 images of "
+        "Demo model: called 3 of 146 real photographs fake, and found 2 of 60 images of "
         "text-to-image generators. Do not act on it."
     )
 

@@ -6,6 +6,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from sqlalchemy import exc
 
@@ -14,6 +15,7 @@ from d3.domain.errors import (
     SchemaMismatch,
     StorageFailed,
     StorageUnavailable,
+    UserGone,
 )
 
 _REMEDIES: tuple[tuple[str, type[StorageFailed], str, str], ...] = (
@@ -84,6 +86,8 @@ _REMEDIES: tuple[tuple[str, type[StorageFailed], str, str], ...] = (
         "Request less at once, or try again in a moment.",
     ),
 )
+_OF_USERS_ALONE = {"api_keys", "inference_results", "jobs", "request_logs", "webhooks"}
+"""Tables that refer to users and to nothing else."""
 
 
 @contextmanager
@@ -114,10 +118,7 @@ def translate(error: exc.SQLAlchemyError) -> StorageFailed:
 def _translate_driver(error: exc.DBAPIError) -> StorageFailed:
     # An entry may quote any of the phrases, so what the server says of a row is not searched.
     if isinstance(error, exc.IntegrityError | exc.DataError):
-        return EntryRefused(
-            "The database rejects this entry.",
-            "One of its values is out of range, or its account no longer exists.",
-        )
+        return _of_a_row(error)
     said = f"{error.orig} {getattr(error.orig, 'sqlstate', '') or ''}"
     for phrases, kind, problem, remedy in _REMEDIES:
         if re.search(phrases, said, re.IGNORECASE):
@@ -134,3 +135,33 @@ def _translate_driver(error: exc.DBAPIError) -> StorageFailed:
             "D3_DATABASE_URL.",
         )
     return StorageFailed(f"The database cannot be used ({type(error.orig).__name__}).")
+
+
+def _of_a_row(error: exc.IntegrityError | exc.DataError) -> StorageFailed:
+    """What is wrong with a row that the database does not take."""
+    if not isinstance(error, exc.IntegrityError):
+        gone = None
+    elif isinstance(error.orig, sqlite3.Error):
+        gone = _missing_in_sqlite(error.orig, error.statement or "")
+    else:
+        gone = _missing_in_postgresql(error.orig)
+    if gone == "users":
+        return UserGone()
+    if gone == "webhooks":  # removed between the choice of the receivers and the commit
+        return StorageUnavailable("A webhook was removed meanwhile.", "Try again.")
+    return EntryRefused("The database rejects this entry.", "One of its values is out of range.")
+
+
+def _missing_in_sqlite(error: sqlite3.Error, statement: str) -> str | None:
+    """The table where what a row belongs to is missing; SQLite does not name the reference."""
+    table = re.match(r'INSERT INTO "?(\w+)', statement)
+    refers = error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
+    return "users" if refers and table is not None and table[1] in _OF_USERS_ALONE else None
+
+
+def _missing_in_postgresql(error: Any) -> str | None:
+    if getattr(error, "sqlstate", None) != "23503":
+        return None
+    if error.diag.table_name == "webhook_deliveries":
+        return "webhooks"
+    return "users" if "user_id" in (error.diag.constraint_name or "") else None

@@ -15,6 +15,7 @@ from torch import nn
 from d3.adapters.torch.device import at_most
 from d3.domain.errors import DeviceOutOfMemory
 from d3.domain.images import Pixels
+from d3.domain.machine import available_cores
 from d3.domain.ports.detector import Logits
 from d3.domain.scoring import checked_views
 
@@ -49,10 +50,12 @@ class BatchedDetector(ABC):
         self._encodings = encodings
         self.weights_bytes = weights_bytes
         self._lowering = threading.Lock()
-        self._threads = threads
+        cores = available_cores()
+        # Torch counts the machine's cores. Threads beyond a container's quota only stop each other.
+        self._threads = min(threads, cores)
         # Threads that a product is too small for take images of their own instead.
         on_cpu = device.type == "cpu"
-        self._parts = (torch.get_num_threads() // threads or 1) if on_cpu else 1
+        self._parts = (min(torch.get_num_threads(), cores) // threads or 1) if on_cpu else 1
         self._pool = ThreadPoolExecutor(self._parts, "d3-score")
         self._closed = False
 

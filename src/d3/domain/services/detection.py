@@ -24,6 +24,7 @@ from d3.domain.detections import Detection, Failure
 from d3.domain.errors import (
     D3Error,
     DeadlineExceeded,
+    DecodingInterrupted,
     DetectorFailed,
     ImageError,
     RequestInvalid,
@@ -275,14 +276,20 @@ class ImageJudge:
         if job.trace is None:
             return job.decode(), self._clock.monotonic() - begun
         error: str | None = None
+        about: dict[str, str] = {}
         try:
             image = job.decode()
         except Exception as failure:
-            error = getattr(failure, "code", type(failure).__name__)
+            code = getattr(failure, "code", type(failure).__name__)
+            # A file that is no image is the caller's: what D3 did with it went well.
+            if isinstance(failure, ImageError) and not isinstance(failure, DecodingInterrupted):
+                about["error.type"] = code
+            else:
+                error = code
             raise
         finally:
             ended = self._clock.monotonic()
-            self._tracer.record("d3.decode", begun, ended, job.trace, error=error)
+            self._tracer.record("d3.decode", begun, ended, job.trace, about, error=error)
         return image, ended - begun
 
 

@@ -6,8 +6,9 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 
-from d3.domain.errors import D3Error, EntryRefused, StorageUnavailable
+from d3.domain.errors import D3Error, EntryRefused, StorageUnavailable, UserGone
 from d3.domain.history import RequestRecord
 from d3.domain.ports.clock import Clock
 from d3.domain.ports.history import History
@@ -92,6 +93,15 @@ class RequestLogWriter:
                 self._drop(records, error)
             else:
                 self._write(records, retried=True)
+        except UserGone as error:
+            users = {record.user_id for record in records}
+            if len(users) > 1:
+                for user in users:
+                    self._write([record for record in records if record.user_id == user])
+            elif users == {None}:
+                self._drop(records, error)
+            else:  # as what was written before the user was deleted
+                self._write([replace(record, user_id=None) for record in records])
         except EntryRefused as error:
             if len(records) == 1:
                 self._drop(records, error)

@@ -165,4 +165,5 @@ def peak_gib() -> float | None:
 
 def processor() -> str:
     """The processor's name and how many of its cores torch uses."""
-    return f"{machine.processor()['name']}, {torch.get_num_threads()} threads"
+    threads = min(torch.get_num_threads(), machine.available_cores())
+    return f"{machine.processor()['name']}, {threads} threads"

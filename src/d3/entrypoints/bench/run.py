@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from d3.container import Container
+from d3.domain.machine import available_cores
 from d3.domain.models import D3, StoredModel
 from d3.domain.ports.detector import Detector
 from d3.domain.services.engines import MeasuredEngine, compared
@@ -53,7 +53,7 @@ class Plan:
     batches: tuple[int, ...] = (1, 8)
     rounds: int = 5
     seconds: float = 10.0
-    workers: int = min(os.cpu_count() or 1, 8)
+    workers: int = min(available_cores(), 8)
 
 
 QUICK = Plan(batches=(1,), rounds=1, seconds=2.0, workers=1)

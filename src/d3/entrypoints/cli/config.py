@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from d3.domain.errors import SettingsInvalid
+from d3.domain.text import without_logins
 from d3.entrypoints.cli.output import complain, printable
 from d3.entrypoints.cli.results import Column, Form, print_rows, shows
 
@@ -137,7 +138,7 @@ def paths(*, form: Form) -> None:
     found = [
         _Place(
             name=name,
-            place=printable(str(place)),
+            place=printable(without_logins(str(place))),
             there=place.exists() if isinstance(place, Path) else None,
         )
         for name, place in places.items()
@@ -154,8 +155,13 @@ def _setting(field: Field[Any], read: Variables) -> _Setting:
     value = read.given.get(variable, default)
     if secret and value:
         value = without_password(value) if variable not in read.wrong else _HIDDEN
-    elif variable not in read.wrong and variable in read.given:
-        value = _as_text(read.values, field.name)
+    elif variable in read.wrong:
+        value = without_logins(value, strictly=True)
+    elif variable in read.given:
+        clashes = any(one.startswith(f"{variable}=") for one in read.clashes)
+        is_path = isinstance(read.values[field.name], Path | tuple) or field.name == "spool"
+        strictly = clashes or not is_path  # a path may hold an @
+        value = without_logins(_as_text(read.values, field.name), strictly=strictly)
     return _Setting(
         variable=variable,
         value=printable(value),

@@ -21,7 +21,7 @@ from d3.domain.scoring import Verdict
 from d3.domain.services.export import csv_chunks, document, flat, json_lines_chunks
 from d3.entrypoints.cli.opening import opened
 from d3.entrypoints.cli.options import YES, complete_model
-from d3.entrypoints.cli.output import complain, counted, out
+from d3.entrypoints.cli.output import complain, confirmed, counted, out
 from d3.entrypoints.cli.progress import progress, told_of
 from d3.entrypoints.cli.results import (
     STDOUT,
@@ -258,7 +258,7 @@ def delete(result_ids: tuple[int, ...], *, yes: bool) -> None:
             "`d3 history list` shows the results. Nothing was deleted.",
         )
     what = counted(len(ids), "result")
-    if not yes and not click.confirm(f"Permanently delete {what}?", err=True):
+    if not yes and not confirmed(f"Permanently delete {what}?"):
         complain("Nothing was deleted.", "note")
         return
     store.delete_many(ids)

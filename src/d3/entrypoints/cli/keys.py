@@ -52,8 +52,9 @@ def init(*, replace: bool, as_json: bool) -> None:
     container = opened()
     service = container.account_service()
     if service.has_live_key() and not replace:
+        file = container.secrets().key_file
         raise KeyLimitReached(
-            "There is already an API key.",
+            f"There is already an API key{f', in {file}' if file.exists() else ''}.",
             "`d3 keys list` shows all keys. `d3 keys init --replace` creates another one for the "
             "user admin.",
         )

@@ -14,7 +14,7 @@ from d3.domain.errors import ModelError
 from d3.entrypoints.cli.groups import LazyGroup
 from d3.entrypoints.cli.opening import build_container
 from d3.entrypoints.cli.options import FILE, JSON, NAME, NAMES, YES
-from d3.entrypoints.cli.output import complain, counted, out, print_json, printable
+from d3.entrypoints.cli.output import complain, confirmed, counted, out, print_json, printable
 from d3.entrypoints.cli.progress import Unit, progress
 from d3.entrypoints.cli.results import Column, Form, print_facts, print_rows, shows
 
@@ -428,7 +428,7 @@ def remove(name: str, *, version: int | None, yes: bool) -> None:
     what = _going(service, name, version)
     if version is None and name in build_container().settings().panel:
         complain(f"D3_PANEL names {name}, so its panel will lack it.", "warning")
-    if not yes and not click.confirm(printable(f"Permanently remove {what}?")):
+    if not yes and not confirmed(f"Permanently remove {what}?"):
         complain("Nothing was removed.", "note")
         return
     service.remove(name, version)

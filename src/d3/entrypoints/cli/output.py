@@ -113,6 +113,23 @@ def complain(sentence: str, kind: str = "error") -> None:
     console.print(Text.assemble((f"{kind}: ", _COLOURS[kind]), printable(sentence)))
 
 
+def confirmed(question: str) -> bool:
+    """Ask on stderr, yes or no.
+
+    Raises:
+        click.UsageError: nobody is there to be asked.
+        click.Abort: interrupted.
+    """
+    import click
+
+    try:
+        return click.confirm(printable(question), err=True)
+    except click.Abort as error:
+        if isinstance(error.__context__, EOFError) and not sys.stdin.isatty():
+            raise click.UsageError("Nobody can be asked here. Confirm with --yes.") from error
+        raise
+
+
 @contextmanager
 def sharing_the_terminal(console: Console) -> Iterator[None]:
     """While a progress bar is drawn on a console, complaints go above it, not through it."""

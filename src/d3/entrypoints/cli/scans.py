@@ -10,7 +10,7 @@ from d3.domain.panels import Agreement
 from d3.domain.scans import Scan
 from d3.entrypoints.cli.opening import opened
 from d3.entrypoints.cli.options import LIMIT, YES
-from d3.entrypoints.cli.output import complain, counted, out
+from d3.entrypoints.cli.output import complain, confirmed, counted, out
 from d3.entrypoints.cli.progress import progress, told_of
 from d3.entrypoints.cli.results import (
     STDOUT,
@@ -117,7 +117,7 @@ def remove(scan_id: str, *, yes: bool) -> None:
     container = opened()
     scan = container.scan_ledger().get(scan_id)
     what = f"the scan {scan.name} with {counted(scan.counts.rows, 'row')}"
-    if not yes and not click.confirm(f"Permanently remove {what}?"):
+    if not yes and not confirmed(f"Permanently remove {what}?"):
         complain("Nothing was removed.", "note")
         return
     container.scans().remove(scan.name)

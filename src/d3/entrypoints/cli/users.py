@@ -11,7 +11,7 @@ import click
 from d3.domain.accounts import User
 from d3.entrypoints.cli.opening import opened
 from d3.entrypoints.cli.options import JSON, YES
-from d3.entrypoints.cli.output import complain, counted, out, print_json, printable
+from d3.entrypoints.cli.output import complain, confirmed, counted, out, print_json, printable
 from d3.entrypoints.cli.results import Column, Form, print_rows, shows
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def delete(username: str, *, fate: str | None, heir: str | None, yes: bool, as_j
         raise click.UsageError("Nobody can be asked here. Confirm with --yes.")
     keep = fate != "delete"
     stays = "" if not (had.results or had.jobs) else f", {'keep' if keep else 'delete'} the results"
-    if not yes and not click.confirm(f"Permanently delete {printable(username)}{stays}?", err=True):
+    if not yes and not confirmed(f"Permanently delete {username}{stays}?"):
         complain("Nothing was deleted.", "note")
         return
     gone = service.delete_user(username, keep=keep, heir=heir)
@@ -138,7 +138,8 @@ def delete(username: str, *, fate: str | None, heir: str | None, yes: bool, as_j
     if gone.results or gone.jobs:
         complain(f"{number} {done}.", "note")
     if not service.administrators():
-        complain("No admin has a valid key any more. `d3 keys init` creates one.", "warning")
+        remedy = "`d3 keys init --replace` creates one."
+        complain(f"No admin has a valid key any more. {remedy}", "warning")
 
 
 def account_service() -> AccountService:

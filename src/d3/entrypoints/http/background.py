@@ -164,7 +164,7 @@ class LocalBackground:
         )
         metrics.watch(
             "d3_job_items_waiting",
-            "Images of these jobs that are not through.",
+            "Images of jobs that are not over, without a result so far.",
             lambda: self._jobs.totals.waiting,
             "max",
         )

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 from litestar import Request, Response
-from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions import HTTPException, SerializationException, ValidationException
 
 from d3.domain import errors as d3
 from d3.entrypoints.http.choices import choices
@@ -70,6 +70,7 @@ STATUS: dict[type[d3.D3Error], HTTPStatus] = {
     d3.ArchitectureUnsuitable: HTTPStatus.UNPROCESSABLE_ENTITY,
     d3.ModelDamaged: HTTPStatus.SERVICE_UNAVAILABLE,
     d3.ExplanationUnavailable: HTTPStatus.UNPROCESSABLE_ENTITY,
+    d3.UserGone: HTTPStatus.UNAUTHORIZED,
     d3.EntryRefused: HTTPStatus.INTERNAL_SERVER_ERROR,
     d3.StorageFailed: HTTPStatus.SERVICE_UNAVAILABLE,
     d3.WebhookNotFound: HTTPStatus.NOT_FOUND,
@@ -83,6 +84,8 @@ STATUS: dict[type[d3.D3Error], HTTPStatus] = {
     d3.D3Error: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 
+BEARER = 'Bearer realm="d3"'
+"""What WWW-Authenticate says where a key is not accepted."""
 _RETRY_AFTER_SECONDS = 5
 _BROKE_OFF = "client disconnected prematurely"  # the framework reports it as a server error
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
@@ -127,10 +130,15 @@ def answer_d3_error(request: Request[Any, Any, Any], error: d3.D3Error) -> Respo
     headers = {}
     if isinstance(error, d3.EncodingUnsupported):
         headers["Accept-Encoding"] = "identity"  # RFC 9110, section 12.5.3
+    if isinstance(error, d3.UserGone):
+        headers["WWW-Authenticate"] = BEARER
     if status is HTTPStatus.SERVICE_UNAVAILABLE or hasattr(error, "retry_after"):
         seconds = getattr(error, "retry_after", _RETRY_AFTER_SECONDS)
         headers["Retry-After"] = str(max(1, math.ceil(seconds)))
-    return problem(request, status, error.code, str(error), headers)
+    sentence = str(error)
+    if error.code in _FOR_CALLERS:
+        sentence = f"{error.problem} {_FOR_CALLERS[error.code]}"
+    return problem(request, status, error.code, sentence, headers)
 
 
 def answer_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
@@ -150,11 +158,22 @@ def answer_http_error(request: Request[Any, Any, Any], error: HTTPException) -> 
         sentence = f"The parameter {named} is not valid. /schema describes it."
         if len(error.extra) == 1 and (words := choices(request, error.extra[0])):
             sentence = f"The parameter {named} is not valid. Choose from {', '.join(words)}."
+        elif len(error.extra) == 1 and (limit := _limit_named(error.extra[0])):
+            sentence = f"The parameter {named} must be {limit}. /schema describes it."
         if missing := _fields_named(error.extra, "missing required"):
             sentence = f"The field {', '.join(sorted(missing))} is missing. /schema describes it."
         return problem(request, HTTPStatus.BAD_REQUEST, "invalid_parameter", sentence, allow)
     code, sentence = _SENTENCES.get(status, ("invalid_request", "The request is not valid."))
+    if status is HTTPStatus.BAD_REQUEST and isinstance(error.__cause__, SerializationException):
+        sentence = f"The body is not valid JSON. {_ACCEPTED}"
     return problem(request, status, code, sentence, allow)
+
+
+def _limit_named(said: Any) -> str:
+    """The limit that a number does not keep, in words, taken from msgspec's message."""
+    message = str(said.get("message", "")) if isinstance(said, dict) else ""
+    found = re.search(r"Expected `(?:int|float)` (>=|<=|>|<) (-?[\d.]+\d|-?\d)", message)
+    return f"{_LIMITS[found[1]]} {found[2]}" if found else ""
 
 
 def _fields_named(said: list[Any], what: str = "unknown") -> set[str]:
@@ -166,12 +185,14 @@ def _fields_named(said: list[Any], what: str = "unknown") -> set[str]:
 def _methods_of(request: Request[Any, Any, Any]) -> list[str]:
     """The methods allowed at the request's path; RFC 9110 requires them with every 405."""
     path = request.scope["path"].rstrip("/")
-    known = {
-        method
+    routes = [
+        route
         for route in request.app.routes
         if re.fullmatch(re.sub(r"\{[^}]*\}", "[^/]+", route.path.rstrip("/")), path)
-        for method in getattr(route, "methods", ())
-    }
+    ]
+    if routes:  # for metrics and traces, to which the framework names only routes with a handler
+        request.scope["path_template"] = routes[0].path
+    known = {method for route in routes for method in getattr(route, "methods", ())}
     return sorted(known | {"HEAD"} if "GET" in known else known)
 
 
@@ -244,6 +265,13 @@ def problem_body(
     )
 
 
+_ACCEPTED = "/schema describes what this address accepts."
+_LIMITS = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
+_FOR_CALLERS = {
+    "job_not_found": "`GET /api/jobs` shows all jobs.",
+    "model_not_found": "`GET /api/model/list` shows all models.",
+}
+"""Remedies for those who call over HTTP, where the error's own names a command."""
 _SENTENCES = {
     HTTPStatus.NOT_FOUND: (
         "not_found",
@@ -259,7 +287,7 @@ _SENTENCES = {
     ),
     HTTPStatus.BAD_REQUEST: (
         "invalid_request",
-        "The request is not valid. /schema describes what this address accepts.",
+        f"The request is not valid. {_ACCEPTED}",
     ),
 }
 

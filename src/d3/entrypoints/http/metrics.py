@@ -13,7 +13,6 @@ from functools import cache, partial
 from typing import Literal
 
 from prometheus_client import (
-    CONTENT_TYPE_LATEST,
     CollectorRegistry,
     Counter,
     Gauge,
@@ -181,7 +180,7 @@ class Metrics:
         _watch(gauge.labels(version), lambda: 1.0)
 
     def render(self) -> tuple[bytes, str]:
-        """The metrics as text, and the text's media type."""
+        """The metrics as text, and the text's media type, which every scraper knows."""
         registry = self._registry
         if (shared := machine_metrics.shared) is not None:
             shared.refresh()
@@ -189,7 +188,7 @@ class Metrics:
         else:
             for one in self._followers:
                 one.catch_up()
-        return generate_latest(registry), CONTENT_TYPE_LATEST
+        return generate_latest(registry), "text/plain; version=0.0.4"
 
 
 class CountFollower:
@@ -292,7 +291,9 @@ class QueueMetrics:
             "d3_queue_images", "Images that are waiting or being decoded.", lambda one: one.images
         )
         report(
-            "d3_queue_bytes", "Memory used by these images, in bytes.", lambda one: one.size_bytes
+            "d3_queue_bytes",
+            "Memory of images that are waiting or being decoded, in bytes.",
+            lambda one: one.size_bytes,
         )
         report(
             "d3_queue_oldest_seconds",

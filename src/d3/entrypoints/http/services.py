@@ -262,7 +262,7 @@ class Services:
         if not self.settings.fetch_links:
             raise LinksOff(
                 "This service does not fetch links.",
-                "Send the image itself, or set D3_FETCH_LINKS=True.",
+                "Send the image itself. Its operator can set D3_FETCH_LINKS=True.",
             )
         if self._fetching >= _FETCHES_WAITING:
             raise Overloaded(

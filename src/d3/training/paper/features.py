@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from d3.domain.errors import ImageError
 from d3.domain.files import replacing
 from d3.domain.images import Pixels
+from d3.domain.machine import available_cores
 from d3.domain.ports.images import ImageDecoder
 from d3.evaluation.dataset import Item
 from d3.evaluation.files import writing
@@ -73,7 +74,7 @@ class Extractor:
         with writing(file.parent):
             kept = np.load(file, mmap_mode="r+")
         share = range(self.rank * _CHUNK, len(items), self.processes * _CHUNK)
-        with ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:
+        with ThreadPoolExecutor(min(available_cores(), 16)) as pool:
             for start in share:
                 chunk = range(start, min(start + _CHUNK, len(items)))
                 # A zero row was not written yet: a feature after a layer norm is never zero.

@@ -66,14 +66,14 @@ def notice(metrics: Mapping[str, Any]) -> str:
 
     And on images of text-to-image generators, where a data set held a kind of that name.
     """
-    share = metrics["starter"]["photographs"]["clean"]["all"]["share"]
+    counts = metrics["starter"]["photographs"]["clean"]["all"]
     found = _text_to_image(metrics)
     also = (
-        f", and finds {100 * found['share']:.0f} of 100 images of text-to-image generators"
+        f", and found {found['fake']} of {found['images']} images of text-to-image generators"
         if found
         else ""
     )
-    said = f"calls {100 * share:.0f} of 100 real photographs fake{also}"
+    said = f"called {counts['fake']} of {counts['images']} real photographs fake{also}"
     return f"Demo model: {said}. Do not act on it."
 
 

@@ -258,7 +258,7 @@ def _path_of(sent: JobItemRequest, settings: Settings) -> str:
         if not settings.fetch_links:
             raise LinksOff(
                 "This service does not fetch links.",
-                "Send the images themselves, or set D3_FETCH_LINKS=True.",
+                "Send the images themselves. Its operator can set D3_FETCH_LINKS=True.",
             )
         return _path_of_link(sent.url)
     return checked_object(sent.s3 or "", settings)

@@ -25,7 +25,7 @@ from d3.domain.access import KEYLESS, UNAUTHENTICATED, UNRESTRICTED, Caller, Net
 from d3.domain.errors import CrossSite, D3Error, HostInvalid, HostRefused, KeyMissing, NotSignedIn
 from d3.entrypoints.http.authentication import Headers
 from d3.entrypoints.http.callers import CALLER
-from d3.entrypoints.http.errors import answer_d3_error
+from d3.entrypoints.http.errors import BEARER, answer_d3_error
 from d3.entrypoints.http.middleware.request_limits import RequestLimits
 from d3.entrypoints.http.middleware.telemetry import RequestTelemetry
 from d3.entrypoints.http.mounting import host_scope_of
@@ -225,7 +225,7 @@ class AccessMiddleware:
         if page is None:
             answer = answer_d3_error(Request(scope), error)
             if answer.status_code == HTTPStatus.UNAUTHORIZED:
-                answer.headers["WWW-Authenticate"] = 'Bearer realm="d3"'
+                answer.headers["WWW-Authenticate"] = BEARER
             page = answer.to_asgi_response(None, Request(scope))
         await page(scope, receive, _with(headers or [], send))
 
