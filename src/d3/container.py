@@ -112,7 +112,7 @@ def _tracer(settings: Settings, clock: Clock, version: str) -> Tracer:
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("opentelemetry"):
             raise
-        otherwise = "Or set D3_TRACES to False."
+        otherwise = "Set D3_TRACES to False."
         raise extra_missing(SettingsInvalid, "D3_TRACES", "otel", otherwise=otherwise) from error
     return OpenTelemetryTracer(clock, version)
 

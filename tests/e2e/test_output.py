@@ -12,7 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from d3.domain.installation import hint_for, speak_to_owner
+from d3.entrypoints.cli import results
 from tests.e2e.conftest import Run
 from tests.serving import clean_environment
 
@@ -209,3 +212,30 @@ def test_a_signal_that_ends_a_command_leaves_nothing_half_written(
 
 def test_a_wrong_use_is_one_whoever_reads_it(shell: Shell) -> None:
     assert shell("d3 history list --since never 2>&1 | true").returncode == 2
+
+
+def test_verdicts_are_shown_on_the_narrowest_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        results, "out", lambda: Console(width=20, force_terminal=True, soft_wrap=True)
+    )
+    columns = [results.Column("id", lambda _: 7), results.Column("verdict", lambda one: one)]
+    columns.append(results.Column("prediction", lambda _: "0.512"))
+    results.print_rows(results.Form.TABLE, ["uncertain"], columns, lambda _: {})
+    shown = capsys.readouterr().out
+    for word in ("7", "uncertain", "0.512", "PREDICTION"):
+        assert word in shown
+
+
+def test_hints_on_the_command_line_name_this_environment() -> None:
+    # What may reach the callers of a service names no path; who runs a command sees it.
+    assert "--python" not in hint_for("av", public=True)
+    seen: list[str] = []
+    undo = speak_to_owner()
+    try:
+        seen += [hint_for("av", public=True), hint_for("av")]
+    finally:
+        undo()
+    assert seen[0] == seen[1]
+    assert hint_for("av", public=True).startswith("Where D3 is installed")

@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import sys
+from collections.abc import Callable
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +21,19 @@ _CONTAINERS = (Path("/.dockerenv"), Path("/run/.containerenv"))
 _IMAGE = Path("/opt/d3")
 """Where the Dockerfile installs D3."""
 _REQUIREMENT = re.compile(r"^(?P<package>[^;]+?)\s*;.*\bextra\s*==\s*['\"](?P<extra>[^'\"]+)['\"]")
+
+
+_for_owner = [False]
+
+
+def speak_to_owner() -> Callable[[], None]:
+    """Let every hint be for who runs this process, as on the command line; how to undo that."""
+    before, _for_owner[0] = _for_owner[0], True
+
+    def undo() -> None:
+        _for_owner[0] = before
+
+    return undo
 
 
 def own_version() -> str:
@@ -37,10 +51,12 @@ def extra_missing(
         what: needs the extra, as the beginning of a sentence.
         extra: that is not installed.
         otherwise: what else would help, as a sentence.
-        public: whether callers of a service may see it. It then names no path of this machine.
+        public: whether callers of a service may see it. Where one runs, it then names no path of
+            this machine.
     """
     hint = install_hint(extra, public=public)
-    remedy = f"{hint}. {otherwise}" if otherwise else hint
+    # The command comes last: what follows it would be copied too.
+    remedy = f"{otherwise} Or {hint[0].lower()}{hint[1:]}" if otherwise else hint
     return kind(f"{what} needs D3's extra {extra!r}, which is not installed.", remedy)
 
 
@@ -53,6 +69,7 @@ def install_hint(extra: str, *, public: bool = False) -> str:
 
 def hint_for(*requirements: str, public: bool = False) -> str:
     """How to install packages beside D3, as :func:`install_hint`."""
+    public = public and not _for_owner[0]
     command = " ".join([_installer(public=public), *map(_quoted, requirements)])
     if _is_image():
         return f"Add it to D3's image: RUN {command}"

@@ -42,6 +42,16 @@ def best_format() -> str:
     return "parquet" if find_spec("pyarrow") is not None else "csv"
 
 
+def check_form(form: str | None) -> None:
+    """See, before work begins, that files of this format can be written.
+
+    Raises:
+        RequestInvalid: Parquet without pyarrow.
+    """
+    if form == "parquet" and best_format() != form:
+        raise extra_missing(RequestInvalid, "Parquet", "parquet")
+
+
 def rows_of(
     ledger: ScanLedger,
     scan_id: int,

@@ -97,7 +97,7 @@ class OpenVinoEngine:
                 EngineMissing,
                 "The engine OpenVINO",
                 "openvino",
-                otherwise="Or set D3_ENGINE=torch.",
+                otherwise="Set D3_ENGINE=torch.",
             ) from error
         self._core = openvino.Core()
         self._version = openvino.get_version()

@@ -24,6 +24,7 @@ import click
 from click.shell_completion import shell_complete
 
 from d3.domain.errors import D3Error
+from d3.domain.installation import speak_to_owner
 from d3.entrypoints.cli.groups import LazyGroup
 from d3.entrypoints.cli.output import complain, give_up_output, is_lost, prepare_streams
 
@@ -64,6 +65,7 @@ def cli(*, traceback: bool) -> None:
     context.obj = traceback
     if context.invoked_subcommand not in _OWN_SIGNALS:
         context.call_on_close(_end_in_order())
+        context.call_on_close(speak_to_owner())
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -86,14 +88,14 @@ def main(arguments: list[str] | None = None) -> None:
     except click.exceptions.Exit as leaving:
         code = leaving.exit_code
     except Stopped as stopped:
-        name = signal.Signals(stopped.number).name
-        code = _after(_BY_SIGNAL + stopped.number, partial(complain, f"Stopped by {name}."))
+        code = _after_stop(stopped)
     except (KeyboardInterrupt, click.Abort):
         code = _after(INTERRUPTED, partial(complain, "Interrupted."))
     except Exception as error:
         if context is not None and context.obj and not is_lost(error):
             raise
-        code = _ended_by(error)
+        stopped = _stop_behind(error)
+        code = _ended_by(error) if stopped is None else _after_stop(stopped)
     sys.exit(code)
 
 
@@ -104,6 +106,19 @@ def _after(code: int, say: Callable[[], None]) -> int:
     except OSError:
         give_up_output()
     return code
+
+
+def _after_stop(stopped: Stopped) -> int:
+    said = f"Stopped by {signal.Signals(stopped.number).name}."
+    return _after(_BY_SIGNAL + stopped.number, partial(complain, said))
+
+
+def _stop_behind(error: BaseException) -> Stopped | None:
+    """The signal while whose handling this failed: the terminal may be closed by then."""
+    behind: BaseException | None = error
+    while behind is not None and not isinstance(behind, Stopped):
+        behind = behind.__context__
+    return behind
 
 
 def _end_in_order() -> Callable[[], None]:

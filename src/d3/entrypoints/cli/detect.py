@@ -213,7 +213,7 @@ class _Shown:
             known = {"image_name": printable(name)}
             prompts = [] if self.prompts is None else [None]
             print_csv([*map(known.get, _COLUMNS), str(error), error.code, *prompts])
-        complain(f"{name}: {error}")
+        complain(f"{name or repr(name)}: {error}")
 
     def result(self, detection: Detection, prompts: list[str] | None, *, first: bool) -> None:
         """Print a verdict."""

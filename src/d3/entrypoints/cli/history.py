@@ -53,7 +53,13 @@ def _share(entry: HistoryEntry) -> str:
 
 _COLUMNS: list[Column[HistoryEntry]] = [
     Column("id", lambda one: one.id, right=True, whole=True),
-    Column("created_at", lambda one: one.created_at, lambda one: moment(one.created_at), "UTC"),
+    Column(
+        "created_at",
+        lambda one: one.created_at,
+        lambda one: moment(one.created_at),
+        "UTC",
+        whole=True,
+    ),
     Column("verdict", lambda one: one.verdict.value, _verdict),
     Column(
         "prediction", lambda one: one.prediction, lambda one: f"{one.prediction:.3f}", right=True

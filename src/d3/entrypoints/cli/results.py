@@ -33,6 +33,10 @@ _NAMES = 12
 """Characters that the names of facts take at least."""
 _TARGET = "d3.entrypoints.cli.results.target"
 """Where a command's context keeps the file that its results go to."""
+_LEAST = 10
+"""Characters that a column keeps on a narrow terminal, if it has so many: most words fit."""
+_BESIDE = 3
+"""Characters between two columns."""
 _WIDEST = 1_000_000
 """Characters of a line that nobody watches."""
 
@@ -302,11 +306,17 @@ def _print_table(rows: Sequence[Row], columns: Sequence[Column[Row]]) -> None:
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD)
+    narrowest = 0
     for one in columns:
+        title = one.name.replace("_", " ").upper() if one.title is None else one.title
+        longest = max([len(title), *(len(_said(one, row)) for row in rows)])
+        least = longest if one.whole else min(longest, _LEAST)
+        narrowest += least + _BESIDE
         table.add_column(
-            one.name.replace("_", " ").upper() if one.title is None else one.title,
+            title,
             justify="right" if one.right else "left",
             no_wrap=one.whole,
+            min_width=least,
             overflow="fold",
         )
     for row in rows:
@@ -315,6 +325,8 @@ def _print_table(rows: Sequence[Row], columns: Sequence[Column[Row]]) -> None:
     if not console.is_terminal:
         wide = console.options.update(max_width=_WIDEST)
         console.width = max(console.width, Measurement.get(console, wide, table).maximum)
+    else:  # on a narrower one lines are broken, but nothing is left out
+        console.width = max(console.width, narrowest)
     console.print(table)
 
 

@@ -160,9 +160,11 @@ def scan(
     """
     from d3.domain.errors import ScanIncomplete
     from d3.domain.scans import new_scan_name
+    from d3.evaluation.scans import check_form
 
     if form is not None and folder is None:
         raise click.UsageError("--format needs --out.")
+    check_form(form)
     report = _report_file(report, None if no_report else folder, top)
     check_one_chief(model, panel)
     container = build_container(panel=panel, panel_rule=panel_rule)

@@ -139,7 +139,9 @@ def find_images(
     """
     found = Found()
     for path in paths:
-        if path == STDIN:
+        if not path:
+            found.problems.append((path, ImageNotFound("The name is empty.", "Name a file.")))
+        elif path == STDIN:
             _add_stdin(found, max_stdin_bytes)
         elif is_link(path):
             found.add(path, Link(path))
