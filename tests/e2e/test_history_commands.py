@@ -148,7 +148,8 @@ def test_results_are_deleted_all_or_none(d3: D3) -> None:
     assert missing.code == 2
     assert "no result with the id 77" in missing.err
     assert ids(d3("list", "--json")) == [4, 3, 2, 1]
-    assert d3("delete", "1").code == 130  # nobody answers
+    unasked = d3("delete", "1")
+    assert (unasked.code, "Confirm with --yes" in unasked.err) == (2, True)
     done = d3("delete", "1", "2", "1", "-y")
     assert (done.code, done.out) == (0, "Deleted 2 results.\n")
     assert ids(d3("list", "--json")) == [4, 3]
