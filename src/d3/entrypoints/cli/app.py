@@ -94,8 +94,8 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         if context is not None and context.obj and not is_lost(error):
             raise
-        stopped = _stop_behind(error)
-        code = _ended_by(error) if stopped is None else _after_stop(stopped)
+        behind = _stop_behind(error)
+        code = _ended_by(error) if behind is None else _after_stop(behind)
     sys.exit(code)
 
 
