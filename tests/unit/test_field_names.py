@@ -24,6 +24,7 @@ from d3.domain.scans import ROW_FIELDS, ScanRow, row_of
 from d3.domain.scoring import AbstainBand, Measured, Reason, Score, Share, Verdict
 from d3.domain.services.export import COLUMNS, csv_chunks, document
 from d3.entrypoints.cli.detect import _show, _Shown
+from d3.entrypoints.cli.results import Form
 from d3.entrypoints.http.api.scan_schemas import ScanResultItem
 from d3.entrypoints.http.api.schemas import HistoryItem, Result, history_item, result_of
 
@@ -55,7 +56,7 @@ def test_every_field_of_the_record_is_in_every_table_answer_and_file() -> None:
 def test_they_hold_the_same_wherever_a_result_is_told(
     detection: Detection, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _show(detection, b"", _Shown(as_json=True, provenance=False, prompts=None), first=True)
+    _show(detection, b"", _Shown(Form.JSON, provenance=False, prompts=None), first=True)
     shown = json.loads(capsys.readouterr().out)
     new = entry_of(detection, created_at=NOW, d3_version="0.1.0")
     entry = HistoryEntry(id=1, **{one.name: getattr(new, one.name) for one in fields(NewEntry)})
