@@ -232,7 +232,7 @@ def test_a_scan_is_listed_shown_and_exported(d3_here, tmp_path: Path) -> None:
         (("scan", "few", "--scan-id", "a b"), "cannot be a scan's id"),
         (("scan", "few", "--views", "17"), "views"),
         (("scans", "show", "none"), "`d3 scans list` shows all scans."),
-        (("scans", "export", "few", "rows.doc"), "csv, jsonl, parquet"),
+        (("scans", "export", "few", "rows.doc"), ".csv or .jsonl or .parquet"),
     ],
 )
 def test_what_cannot_be_done_is_said(d3_here, wrong, said, tmp_path: Path) -> None:
