@@ -295,5 +295,5 @@ def test_an_architecture_that_cannot_be_used_is_listed_so(
     monkeypatch.syspath_prepend(about.parent)
     done = run("models", "architectures", **environ)
     (line,) = [one for one in done.out.splitlines() if one.split()[:1] == ["broken"]]
-    assert line.split() == ["broken", "cannot", "be", "used", "broken"]
+    assert line.split() == ["broken", "cannot", "be", "used", "-", "broken"]
     assert "broken: The architecture 'broken' of the package broken cannot be used" in done.err

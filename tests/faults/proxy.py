@@ -29,12 +29,14 @@ class TcpProxy:
         self._open.set()
         self._refusing = False
         self._cut_after: int | None = None
+        self._step = 0
         self._ends: list[socket.socket] = []
         self._lock = threading.Lock()
 
     def heal(self) -> None:
         """Carry everything, as in the beginning."""
-        self._refusing, self._cut_after = False, None
+        with self._lock:
+            self._refusing, self._cut_after = False, None
         self._open.set()
 
     def refuse(self) -> None:
@@ -46,9 +48,15 @@ class TcpProxy:
         """Keep connections open and carry nothing: bytes go out and no answer ever comes."""
         self._open.clear()
 
-    def cut_after(self, count: int) -> None:
-        """Break each new connection after so many bytes of answers; break those there are."""
-        self._cut_after = count
+    def cut_after(self, count: int, step: int = 0) -> None:
+        """Break each new connection after so many bytes of answers; break those there are.
+
+        Args:
+            count: of the next connection.
+            step: how many more for each further one, so that all places of an exchange are hit.
+        """
+        with self._lock:
+            self._cut_after, self._step = count, step
         self.reset()
 
     def reset(self) -> None:
@@ -91,7 +99,10 @@ class TcpProxy:
                 continue
             with self._lock:
                 self._ends += [near, far]
-            for source, to, bound in ((near, far, None), (far, near, self._cut_after)):
+                cut = self._cut_after
+                if cut is not None:
+                    self._cut_after = cut + self._step
+            for source, to, bound in ((near, far, None), (far, near, cut)):
                 threading.Thread(target=self._carry, args=(source, to, bound), daemon=True).start()
 
     def _carry(self, source: socket.socket, target: socket.socket, bound: int | None) -> None:

@@ -30,7 +30,7 @@ FAULTS = {
     "killed": TcpProxy.refuse,
     "cut at once": lambda proxy: proxy.cut_after(1),
     "cut in the middle": lambda proxy: proxy.cut_after(700),
-    "cut later": lambda proxy: proxy.cut_after(5_000),
+    "cut later": lambda proxy: proxy.cut_after(5_000, step=61),
 }
 
 

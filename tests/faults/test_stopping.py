@@ -9,12 +9,14 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 
 from d3.container import Container
+from d3.domain.scans import ScanCounts
 from d3.entrypoints.http import scan_supervisor as scan_keeping
 from d3.entrypoints.http.retention import RetentionJob
 from d3.entrypoints.http.scan_supervisor import ScanSupervisor
@@ -79,8 +81,8 @@ def test_a_fork_that_fails_does_not_end_the_keeper_of_scans(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, failure: int
 ) -> None:
     class Ledger:
-        def unfinished(self) -> list[str]:
-            return ["a scan"]
+        def unfinished(self) -> list[Any]:
+            return [SimpleNamespace(trouble=None, counts=ScanCounts())]
 
     tries: list[Any] = []
     real = subprocess.Popen

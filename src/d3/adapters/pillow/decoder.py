@@ -53,7 +53,6 @@ from d3.domain.images import (
     turned,
 )
 from d3.domain.inputs import PixelsWanted
-from d3.domain.installation import install_hint
 from d3.domain.provenance import Provenance
 
 _DIMENSIONS = 2
@@ -372,8 +371,7 @@ def opener(kind: str) -> Callable[[BinaryIO], Image.Image]:
         try:
             from pillow_jxl.JpegXLImagePlugin import JXLImageFile
         except ImportError as error:
-            hint = install_hint("jxl", public=True)
-            raise _not_here("JPEG XL", f", or add D3's extra 'jxl'. {hint}") from error
+            raise _not_here("JPEG XL") from error
         jxl: Callable[[BinaryIO], Image.Image] = JXLImageFile
         return jxl
     if kind == "AVIF" and not features.check("avif"):
@@ -383,10 +381,10 @@ def opener(kind: str) -> Callable[[BinaryIO], Image.Image]:
     return _OPENERS[kind]
 
 
-def _not_here(kind: str, otherwise: str = ".") -> ImageFormatUnsupported:
+def _not_here(kind: str) -> ImageFormatUnsupported:
     return ImageFormatUnsupported(
         f"This is {kind}, which this installation of D3 cannot read.",
-        f"Export it as a JPEG or PNG file{otherwise}",
+        "Export it as a JPEG or PNG file.",
     )
 
 
