@@ -19,6 +19,7 @@ class TcpProxy:
 
     Attributes:
         port: to connect to.
+        cuts: connections that :meth:`cut_after` has broken.
     """
 
     def __init__(self, target: int) -> None:
@@ -30,6 +31,7 @@ class TcpProxy:
         self._refusing = False
         self._cut_after: int | None = None
         self._step = 0
+        self.cuts = 0
         self._ends: list[socket.socket] = []
         self._lock = threading.Lock()
 
@@ -115,6 +117,7 @@ class TcpProxy:
                 if left is not None:
                     left -= len(piece)
                     if not left:
+                        self.cuts += 1
                         break
         for end in (source, target):
             with suppress(OSError):
