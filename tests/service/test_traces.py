@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -306,7 +307,8 @@ def test_a_collector_that_is_away_slows_nothing_and_fails_nothing(
     assert service.predict(painted(77)).status_code == 200
     lines = [one for one in caplog.records if "opentelemetry" in one.name]
     lines += [one for one in caplog.records if "collector of traces" in one.getMessage()]
-    (line,) = [one.getMessage() for one in lines]
+    assert len(lines) <= int(os.environ.get("D3_TEST_WORKERS", "1"))  # one of each process
+    (line,) = {one.getMessage() for one in lines}
     assert line.startswith("The collector of traces is unavailable: It does not answer.")
 
 
