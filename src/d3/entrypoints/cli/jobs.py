@@ -18,6 +18,7 @@ from d3.entrypoints.cli.results import (
     STDOUT,
     Column,
     Form,
+    count_column,
     export_form,
     moment,
     print_facts,
@@ -31,22 +32,12 @@ _PAGE = 500
 _FORMS = {"csv": job_csv_chunks, "jsonl": job_json_lines_chunks}
 
 
-def _count(name: str, title: str | None = None) -> Column[Job]:
-    return Column(
-        name,
-        lambda job: getattr(job.counts, name),
-        lambda job: f"{getattr(job.counts, name):,}",
-        title,
-        right=True,
-    )
-
-
 _COLUMNS: list[Column[Job]] = [
     Column("id", lambda job: job.name, whole=True),
     Column("state", lambda job: job.state.value),
-    _count("items", "IMAGES"),
-    *map(_count, ("waiting", "fake", "real", "uncertain")),
-    _count("error", "ERRORS"),
+    count_column("items", "IMAGES"),
+    *map(count_column, ("waiting", "fake", "real", "uncertain")),
+    count_column("error", "ERRORS"),
     Column("cancelled", lambda job: job.counts.cancelled, printed=False),
     Column("created_at", lambda job: job.created_at, lambda job: moment(job.created_at), "BEGUN"),
     Column("finished_at", lambda job: job.finished_at, printed=False),

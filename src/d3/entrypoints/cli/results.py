@@ -75,6 +75,17 @@ class Column(Generic[Row]):
     printed: bool = True
 
 
+def count_column(name: str, title: str | None = None) -> Column[Any]:
+    """A column with one of the ``counts`` of a job or a scan."""
+    return Column(
+        name,
+        lambda one: getattr(one.counts, name),
+        lambda one: f"{getattr(one.counts, name):,}",
+        title,
+        right=True,
+    )
+
+
 _FORMAT = click.option(
     "--format",
     "form",

@@ -16,6 +16,7 @@ from d3.entrypoints.cli.results import (
     STDOUT,
     Column,
     Form,
+    count_column,
     export_form,
     print_facts,
     print_rows,
@@ -27,16 +28,6 @@ from d3.entrypoints.cli.scan import to_dict
 _ID = click.argument("scan_id", metavar="ID")
 
 
-def _count(name: str, title: str | None = None) -> Column[Scan]:
-    return Column(
-        name,
-        lambda scan: getattr(scan.counts, name),
-        lambda scan: f"{getattr(scan.counts, name):,}",
-        title,
-        right=True,
-    )
-
-
 def _source(scan: Scan) -> str:
     return f"{scan.source}{' (demo)' if scan.notice else ''}"
 
@@ -44,10 +35,10 @@ def _source(scan: Scan) -> str:
 _COLUMNS: list[Column[Scan]] = [
     Column("id", lambda scan: scan.name, whole=True),
     Column("state", lambda scan: scan.state.value),
-    _count("rows", "IMAGES"),
-    *map(_count, ("fake", "uncertain")),
+    count_column("rows", "IMAGES"),
+    *map(count_column, ("fake", "uncertain")),
     Column("real", lambda scan: scan.counts.real, printed=False),
-    _count("error", "ERRORS"),
+    count_column("error", "ERRORS"),
     Column("created_at", lambda scan: scan.created_at, printed=False),
     Column("finished_at", lambda scan: scan.finished_at, printed=False),
     Column("source", lambda scan: scan.source, _source),
