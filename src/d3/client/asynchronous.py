@@ -12,16 +12,7 @@ import httpx
 
 from d3.adapters.web.clients import new_http_client
 from d3.client.calls import judging, notifying, registry, results, scanning
-from d3.client.steps import (
-    Answer,
-    Call,
-    Pages,
-    Pause,
-    Sender,
-    Steps,
-    method_of,
-    trace_of_caller,
-)
+from d3.client.steps import Answer, Call, Pages, Pause, Sender, Steps, method_of
 from d3.client.uploads import Beside, Form, MeasuredForm
 from d3.domain.errors import RequestInvalid
 
@@ -183,7 +174,7 @@ class AsyncClient:
                 step.method,
                 step.path,
                 params=step.query,
-                headers=self._sender.headers | trace_of_caller() | headers,
+                headers=self._sender.headers_with(headers),
                 content=Beside(content) if isinstance(content, MeasuredForm) else content,
             )
         except httpx.TransportError as error:

@@ -13,16 +13,7 @@ import httpx
 
 from d3.adapters.web.clients import new_http_client
 from d3.client.calls import judging, notifying, registry, results, scanning
-from d3.client.steps import (
-    Answer,
-    Call,
-    Pages,
-    Pause,
-    Sender,
-    Steps,
-    method_of,
-    trace_of_caller,
-)
+from d3.client.steps import Answer, Call, Pages, Pause, Sender, Steps, method_of
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -169,7 +160,7 @@ class Client:
                 step.method,
                 step.path,
                 params=step.query,
-                headers=self._sender.headers | trace_of_caller() | headers,
+                headers=self._sender.headers_with(headers),
                 content=content,
             )
         except httpx.TransportError as error:

@@ -133,6 +133,10 @@ class Sender:
         self.headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         """Of every request; the key of this machine is added when the service asks for one."""
 
+    def headers_with(self, own: dict[str, str]) -> dict[str, str]:
+        """Of one request: its own beside those of every request and of the caller's trace."""
+        return self.headers | _trace_of_caller() | own
+
     def exchanges(self, steps: Call[T] | Steps[T]) -> Exchanges[T]:
         """Carry out a call, or several.
 
@@ -187,7 +191,7 @@ class Sender:
             yield Pause(pause)
 
 
-def trace_of_caller() -> dict[str, str]:
+def _trace_of_caller() -> dict[str, str]:
     """Headers that tell the service the caller's current span, where OpenTelemetry is in use."""
     headers: dict[str, str] = {}
     if "opentelemetry.trace" in sys.modules:  # else there is no span, and nothing to import

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from http import HTTPStatus
 
 from d3.domain.errors import D3Error
@@ -74,7 +75,8 @@ _OF_THE_SERVICE = (
 )
 
 
-def problem_types() -> list[ProblemType]:
+@cache
+def problem_types() -> tuple[ProblemType, ...]:
     """All kinds of problems, in the order of their codes."""
     by_code = {one.code: one for one in _OF_THE_SERVICE}
     # One that is of two kinds is met before the second of them.
@@ -86,7 +88,7 @@ def problem_types() -> list[ProblemType]:
         by_code[kind.code] = ProblemType(
             first.code, first.status, first.meaning, first.remedy, errors
         )
-    return [by_code[code] for code in sorted(by_code)]
+    return tuple(by_code[code] for code in sorted(by_code))
 
 
 def _errors(kind: type[D3Error]) -> Iterator[type[D3Error]]:
